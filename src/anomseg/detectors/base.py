@@ -1,0 +1,137 @@
+"""The detector contract: a scene goes in, an anomaly map comes out; higher means more anomalous, everywhere."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor
+
+from anomseg.errors import CompatibilityError
+from anomseg.segmenters.base import Segmenter
+from anomseg.segmenters.scene import Scene
+from anomseg.types import Flags, Frame, Needs
+
+Upsample = Literal["logits", "score"]
+
+
+class Detector:
+    """Base of all detectors.
+
+    A constructor only stores its arguments under their own names; `fit` fills tensors that `state` returns.
+    """
+
+    registry_name: ClassVar[str]
+    flags: ClassVar[Flags] = Flags()
+
+    def __init__(self) -> None:
+        self.fitted_on: dict[str, Any] | None = None
+
+    def needs(self, segmenter: Segmenter | None) -> Needs:
+        """What this detector reads of a network, asked before any work.
+
+        Args:
+            segmenter: The network it would score; None where the user gave none.
+
+        Raises:
+            CompatibilityError: The network lacks something the detector cannot do without.
+        """
+        del segmenter
+        return Needs(logits=True)
+
+    def score(self, scene: Scene) -> Tensor:
+        """Anomaly maps of a scene whose images share one size.
+
+        Args:
+            scene: Images and the network's answers.
+
+        Returns:
+            ``(B, H, W)`` float32 at the images' own size, higher = more anomalous.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how it scores")
+
+    def fit(self, segmenter: Segmenter | None, frames: Iterable[Frame]) -> Self:
+        """Estimate what the detector needs from in-distribution frames; most detectors need nothing.
+
+        Args:
+            segmenter: The network it will score.
+            frames: In-distribution frames, read once.
+
+        Returns:
+            Itself.
+
+        Raises:
+            CompatibilityError: This detector has nothing to fit.
+        """
+        del segmenter, frames
+        raise CompatibilityError(f"{self.registry_name} needs no fitting; use it as it is")
+
+    def state(self) -> dict[str, Tensor]:
+        """Fitted tensors by name, empty before `fit`; what `save_detector` writes."""
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take back what `state` returned.
+
+        Raises:
+            CompatibilityError: Tensors are missing or have the wrong shape.
+        """
+        if state:
+            raise CompatibilityError(f"{self.registry_name} has no fitted state, got {sorted(state)}")
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the detector can score."""
+        return not self.flags.needs_fit or bool(self.state())
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the score lies in [0, 1] by construction, with the present options."""
+        return self.flags.bounded
+
+    def get_params(self) -> dict[str, Any]:
+        """Constructor arguments and their present values."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self).__init__).parameters if name != "self"}
+
+    def card(self) -> dict[str, Any]:
+        """What every result card says about this detector."""
+        flags = {name: getattr(self.flags, name) for name in Flags.__dataclass_fields__}
+        flags["bounded"] = self.bounded
+        return {"name": self.registry_name, "parameters": self.get_params(), **flags, "fitted_on": self.fitted_on}
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{key}={value!r}" for key, value in self.get_params().items())
+        return f"{type(self).__name__}({options})"
+
+
+def anomaly_maps(detector: Detector, scene: Scene) -> list[Tensor]:
+    """Score a scene whose images may differ in size.
+
+    Args:
+        detector: A detector that is ready to score.
+        scene: Any scene.
+
+    Returns:
+        One ``(H, W)`` float32 map an image, on the CPU, in the scene's order.
+
+    Raises:
+        CompatibilityError: The detector has not been fitted.
+    """
+    if not detector.is_fitted:
+        raise CompatibilityError(
+            f"{detector.registry_name} has not been fitted; run 'anomseg fit --detector {detector.registry_name} ...' "
+            "and give the saved directory"
+        )
+    maps: dict[int, Tensor] = {}
+    with torch.inference_mode(mode=not detector_needs_grad(detector)):
+        for rows, part in scene.by_image_size():
+            scores = detector.score(part).detach().to("cpu", torch.float32)
+            maps.update(zip(rows, scores, strict=True))
+    return [maps[row] for row in range(len(scene.frame_ids))]
+
+
+def detector_needs_grad(detector: Detector) -> bool:
+    """Whether a detector takes gradients of the network, so that inference mode would break it."""
+    return bool(getattr(detector, "needs_grad", False))

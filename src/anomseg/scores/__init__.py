@@ -1,0 +1,1 @@
+"""Pure scores: tensors in, tensor out; higher means more anomalous."""

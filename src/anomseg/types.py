@@ -1,0 +1,121 @@
+"""The small frozen types that every floor of the package speaks in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+INLIER, ANOMALY, VOID = 0, 1, 255
+
+UInt8Array = NDArray[np.uint8]
+ArrayOrLoader = UInt8Array | Callable[[], UInt8Array] | None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image with whatever ground truth it has.
+
+    Pixels are decoded on demand, so a list of a thousand frames is cheap.
+
+    Attributes:
+        id: Name of the frame, unique in its list; it seeds random detectors and names output files.
+        image: Called without arguments it decodes to uint8 RGB, shape ``(H, W, 3)``.
+        load_classes: The class map ``(H, W)`` uint8 (255 void) or a callable that decodes it; None without one.
+        load_label: The anomaly label ``(H, W)`` uint8 (0 inlier, 1 anomaly, 255 void) or a callable that decodes
+            it; None without ground truth (never zeros).
+        group: Sequence or scene, the unit of resampling for intervals; the frame's own id when empty.
+        meta: Anything else worth keeping, such as ``path`` (the image file).
+    """
+
+    id: str
+    image: Callable[[], UInt8Array]
+    load_classes: ArrayOrLoader = None
+    load_label: ArrayOrLoader = None
+    group: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def cluster(self) -> str:
+        """The resampling unit this frame belongs to."""
+        return self.group or self.id
+
+    @property
+    def classes(self) -> UInt8Array | None:
+        """The class map ``(H, W)`` uint8, decoded now; None without one."""
+        return self.load_classes() if callable(self.load_classes) else self.load_classes
+
+    @property
+    def label(self) -> UInt8Array | None:
+        """The anomaly label ``(H, W)`` uint8 in {0, 1, 255}, decoded now; None without ground truth."""
+        return self.load_label() if callable(self.load_label) else self.load_label
+
+    @property
+    def has_label(self) -> bool:
+        """Whether there is anomaly ground truth, answered without decoding."""
+        return self.load_label is not None
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether there is a class map, answered without decoding."""
+        return self.load_classes is not None
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a detector asks of a segmenter, before any work.
+
+    Attributes:
+        logits: Per-pixel class logits are read.
+        masks: Mask and class logits of a mask transformer are read.
+        features: Names of the feature maps read.
+    """
+
+    logits: bool = True
+    masks: bool = False
+    features: tuple[str, ...] = ()
+
+    @property
+    def forward(self) -> bool:
+        """Whether the network has to run at all."""
+        return self.logits or self.masks or bool(self.features)
+
+    def __or__(self, other: Needs) -> Needs:
+        """The union of two requests."""
+        return Needs(
+            self.logits or other.logits,
+            self.masks or other.masks,
+            tuple(dict.fromkeys((*self.features, *other.features))),
+        )
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What every result card says about a detector.
+
+    Attributes:
+        uses_anomaly_labels: Labelled anomalies were used to choose or fit something.
+        uses_negatives: Auxiliary negative images were used in training.
+        forward_passes: Forward passes of the network per image.
+        owns_network: The detector carries the network that it scores.
+        needs_fit: It cannot score before ``fit``.
+        bounded: The score lies in [0, 1] by construction, so the maximal detection margin is defined.
+    """
+
+    uses_anomaly_labels: bool = False
+    uses_negatives: bool = False
+    forward_passes: int = 1
+    owns_network: bool = False
+    needs_fit: bool = False
+    bounded: bool = False
+
+
+@dataclass(frozen=True)
+class FeatureInfo:
+    """Shape contract of one named feature map: its channels and its stride in input pixels."""
+
+    channels: int
+    stride: int
