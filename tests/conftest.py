@@ -1,0 +1,15 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real images, labels and a real network; tests that need it skip without it."""
+    root = Path(os.environ.get("ANOMSEG_SHARED", Path(__file__).parents[2] / "shared")) / "data"
+    if not root.is_dir():
+        pytest.skip("the folder of real data is not here (set ANOMSEG_SHARED to the folder that holds data/)")
+    return root
