@@ -93,7 +93,9 @@ class Detector:
 
     def get_params(self) -> dict[str, Any]:
         """Constructor arguments and their present values."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self).__init__).parameters if name != "self"}
+        return {
+            name: getattr(self, name) for name in inspect.signature(type(self).__init__).parameters if name != "self"
+        }
 
     def card(self) -> dict[str, Any]:
         """What every result card says about this detector."""

@@ -1,0 +1,42 @@
+"""Checks of constructor options, so that a wrong one fails when it is given and not in the middle of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+from anomseg.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def one_of(name: str, value: T, choices: Sequence[T]) -> T:
+    """Return ``value`` if it is one of ``choices``.
+
+    Raises:
+        ConfigError: It is not.
+
+    Example:
+        >>> one_of("upsample", "logits", ("logits", "score"))
+        'logits'
+    """
+    if value not in choices:
+        raise ConfigError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+    return value
+
+
+def positive(name: str, value: float) -> float:
+    """Return ``value`` if it is a finite number above 0.
+
+    Raises:
+        ConfigError: It is not.
+
+    Example:
+        >>> positive("temperature", 0.0)
+        Traceback (most recent call last):
+        anomseg.errors.ConfigError: temperature must be a number above 0, got 0.0
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (value > 0 and math.isfinite(value)):
+        raise ConfigError(f"{name} must be a number above 0, got {value!r}")
+    return value
