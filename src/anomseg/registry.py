@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -172,7 +173,13 @@ def convert_options(factory: Callable[..., Any], options: Mapping[str, Any], wha
     add = parser.add_class_arguments if inspect.isclass(factory) else parser.add_function_arguments
     add(factory, sub_configs=False, fail_untyped=False, skip=set(option_names(factory) or ()) - set(options))
     try:
-        parsed = parser.parse_args([f"--{key}={value}" for key, value in options.items() if value is not None])
+        parsed = parser.parse_args(
+            [
+                f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
+                for key, value in options.items()
+                if value is not None
+            ]
+        )
     except Exception as error:  # jsonargparse raises its own kinds
         reason = " ".join(str(error).split())
         raise ConfigError(f"{what}: {reason}") from error
@@ -222,3 +229,4 @@ SEGMENTERS = Registry("segmenter")
 DETECTORS = Registry("detector")
 BENCHMARKS = Registry("benchmark")
 PROTOCOLS = Registry("protocol")
+STAGES = Registry("training stage")

@@ -1,1 +1,18 @@
-"""See the design notes in docs/."""
+"""Networks behind one contract: an image goes in, a `SegmentationOutput` comes out."""
+
+from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
+from anomseg.segmenters.catalog import load_segmenter
+from anomseg.segmenters.saved import is_segmenter_directory, load_saved_segmenter, save_segmenter
+from anomseg.segmenters.scene import Scene, make_scene
+
+__all__ = [
+    "Scene",
+    "SegmentationOutput",
+    "Segmenter",
+    "Size",
+    "is_segmenter_directory",
+    "load_saved_segmenter",
+    "load_segmenter",
+    "make_scene",
+    "save_segmenter",
+]

@@ -137,7 +137,7 @@ class Segmenter(nn.Module):
         height, width = self.working_size((image.shape[0], image.shape[1]), size)
         if (height, width) != image.shape[:2]:
             image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-        tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).to(torch.float32).div_(255.0)
+        tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).to(torch.float32).div_(255.0)
         below, right = -height % self.divisor, -width % self.divisor
         if below or right:
             tensor = F.pad(tensor[None], (0, right, 0, below), mode="replicate")[0]

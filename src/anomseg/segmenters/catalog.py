@@ -1,0 +1,94 @@
+"""The registered segmenters and the one function that loads any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from anomseg.errors import ConfigError
+from anomseg.registry import SEGMENTERS, Spec, parse_spec
+from anomseg.segmenters.base import Segmenter
+from anomseg.segmenters.saved import is_segmenter_directory, load_saved_segmenter
+
+BUNDLED = Path(__file__).parent / "weights" / "bundled"
+
+SEGMENTERS.register(
+    "bundled",
+    "anomseg.segmenters.catalog:load_bundled",
+    "small road-scene network, CamVid's eleven classes, shipped with the package (non-commercial weights)",
+    tags=("logits", "features", "weights"),
+)
+SEGMENTERS.register(
+    "erfnet",
+    "anomseg.segmenters.erfnet:ERFNet",
+    "ERFNet (Romera et al. 2018) from a checkpoint of yours: erfnet:WEIGHTS",
+    tags=("logits", "features", "void"),
+    path_option="weights",
+)
+SEGMENTERS.register(
+    "pyramid",
+    "anomseg.segmenters.pyramid:PyramidNet",
+    "small trainable residual network with pyramid pooling, the bundled one's architecture",
+    tags=("logits", "features", "trainable"),
+)
+SEGMENTERS.register(
+    "module",
+    "anomseg.segmenters.module:ModuleSegmenter",
+    "any nn.Module or callable that returns logits (from Python only)",
+    tags=("logits", "python-only"),
+)
+
+
+def load_bundled(size: tuple[int, int] | None = None) -> Segmenter:
+    """The segmenter that ships with the package.
+
+    Args:
+        size: Working size ``(height, width)`` other than its own.
+    """
+    return load_saved_segmenter(BUNDLED, **({"size": size} if size else {}))
+
+
+def load_segmenter(what: str | Path | Spec | Segmenter | nn.Module | Callable[[Tensor], Any], **options: Any) -> Segmenter:
+    """Load a segmenter from a name, a saved directory, or a network at hand.
+
+    Args:
+        what: ``"bundled"``, ``"erfnet:weights.safetensors"``, ``"name:key=value"``, a directory written by
+            `save_segmenter`, or any module or callable that returns logits.
+        **options: Further options of the segmenter.
+
+    Returns:
+        The segmenter, in evaluation mode.
+
+    Raises:
+        ConfigError: An unknown name or option.
+        DataError: A file is missing or damaged.
+        CompatibilityError: The weights are of another network.
+
+    Example:
+        >>> load_segmenter("bundled").classes[3]
+        'road'
+    """
+    if isinstance(what, Segmenter):
+        return what
+    if isinstance(what, str | Path | Spec):
+        if not isinstance(what, Spec) and Path(what).is_dir():
+            if not is_segmenter_directory(what):
+                raise ConfigError(f"{what} is a directory without segmenter.json; give one written by anomseg")
+            return load_saved_segmenter(what, **options)
+        spec = what if isinstance(what, Spec) else parse_spec(str(what))
+        if "python-only" in SEGMENTERS.get(spec.name).tags:
+            raise ConfigError(f"{spec.name} wraps a network in Python; from the command line use a saved directory")
+        merged = {**spec.options, **{key: _as_text(value) for key, value in options.items()}}
+        return SEGMENTERS.create_from(Spec(spec.name, spec.path, merged)).eval()
+    if callable(what):
+        return SEGMENTERS.create("module", network=what, **options)
+    raise ConfigError(f"{what!r} is no segmenter; give a name, a directory, a module or a callable")
+
+
+def _as_text(value: Any) -> str:
+    import json  # noqa: PLC0415 - only for options given in Python
+
+    return value if isinstance(value, str) else json.dumps(value)

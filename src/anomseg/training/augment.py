@@ -1,0 +1,78 @@
+"""Label-safe augmentation of one image and its class map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+
+from anomseg.types import VOID, UInt8Array
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How training crops are made.
+
+    Attributes:
+        crop: ``(height, width)`` of the crop.
+        scale: Range of the random scale, drawn log-uniformly.
+        flip: Probability of a horizontal flip.
+        colour: Strength of brightness, contrast and saturation jitter (0.4: factors from 0.6 to 1.4).
+        gamma: Strength of the random gamma (0.3: exponents from 1/1.3 to 1.3).
+    """
+
+    crop: tuple[int, int] = (240, 320)
+    scale: tuple[float, float] = (0.6, 1.4)
+    flip: float = 0.5
+    colour: float = 0.35
+    gamma: float = 0.3
+
+
+def augment(
+    image: UInt8Array, classes: UInt8Array, config: AugmentConfig, rng: np.random.Generator
+) -> tuple[UInt8Array, UInt8Array]:
+    """Scale, crop, flip and recolour.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB.
+        classes: ``(H, W)`` uint8; it is only moved, never interpolated.
+        config: What to do.
+        rng: Source of every random choice.
+
+    Returns:
+        Image and class map of ``config.crop``'s size; where the crop exceeds the image, edge pixels and void.
+    """
+    height, width = classes.shape
+    low, high = config.scale
+    scale = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    size = (max(round(height * scale), 1), max(round(width * scale), 1))
+    top, left = (int(rng.integers(0, max(have - want, 0) + 1)) for have, want in zip(size, config.crop, strict=True))
+    # Resizing only the part of the source under the crop costs a fraction of resizing all of it.
+    bottom, right = min(top + config.crop[0], size[0]), min(left + config.crop[1], size[1])
+    box = (left / size[1] * width, top / size[0] * height, right / size[1] * width, bottom / size[0] * height)
+    target = (right - left, bottom - top)
+    picture = Image.fromarray(image).resize(target, Image.Resampling.BILINEAR, box=box)
+    labels = np.asarray(Image.fromarray(classes).resize(target, Image.Resampling.NEAREST, box=box))
+    pixels = _recolour(picture, config, rng)
+    if rng.random() < config.flip:
+        pixels, labels = pixels[:, ::-1], labels[:, ::-1]
+    below, beside = config.crop[0] - target[1], config.crop[1] - target[0]
+    if below or beside:
+        pixels = np.pad(pixels, ((0, below), (0, beside), (0, 0)), mode="edge")
+        labels = np.pad(labels, ((0, below), (0, beside)), constant_values=VOID)
+    return np.ascontiguousarray(pixels), np.ascontiguousarray(labels)
+
+
+def _recolour(picture: Image.Image, config: AugmentConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
+    if config.colour:
+        for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+            picture = enhance(picture).enhance(float(rng.uniform(1 - config.colour, 1 + config.colour)))
+    pixels = np.asarray(picture)
+    if config.gamma:
+        bound = np.log(1 + config.gamma)
+        exponent = float(np.exp(rng.uniform(-bound, bound)))
+        table = np.round(255.0 * (np.arange(256) / 255.0) ** exponent).astype(np.uint8)
+        pixels = table[pixels]
+    return pixels

@@ -1,0 +1,54 @@
+"""Losses of closed-set segmentation, with labels that may stand for a set of classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def set_valued_cross_entropy(logits: Tensor, labels: Tensor, sets: Tensor, weights: Tensor) -> Tensor:
+    """Mean weighted ``-log`` of the probability that a label's set of classes receives.
+
+    Where a label stands for one class this is the ordinary cross-entropy.
+
+    Args:
+        logits: ``(B, C, H, W)`` float.
+        labels: ``(B, H, W)`` int64 in ``[0, L)``: rows of `sets`.
+        sets: ``(L, C)`` bool, the classes a label may stand for; a row without any is void.
+        weights: ``(L,)`` float, at least 0.
+
+    Returns:
+        A scalar; 0 where every pixel is void.
+
+    Example:
+        >>> logits = torch.zeros(1, 3, 1, 2)
+        >>> sets = torch.tensor([[True, False, False], [False, True, True]])
+        >>> loss = set_valued_cross_entropy(logits, torch.tensor([[[0, 1]]]), sets, torch.ones(2))
+        >>> round(loss.item(), 4)   # (ln 3 + ln 3/2) / 2
+        0.7520
+    """
+    allowed = sets[labels].movedim(-1, 1)
+    log_p = torch.log_softmax(logits.float(), 1)
+    # A finite floor instead of -inf keeps the gradient of void pixels at zero rather than NaN.
+    log_mass = torch.logsumexp(log_p.masked_fill(~allowed, -1e4), 1)
+    weight = weights[labels] * sets.any(1)[labels]
+    return -(weight * log_mass).sum() / weight.sum().clamp_min(1e-6)
+
+
+def inverse_log_weights(frequencies: Sequence[float], constant: float = 1.10) -> list[float]:
+    """Class weights ``1 / ln(constant + p)``, divided by their mean (Paszke et al. 2016, ENet, section 5.2).
+
+    Args:
+        frequencies: Share of labelled pixels of each class, summing to 1.
+        constant: Bounds the weight of rare classes; greater is flatter.
+
+    Example:
+        >>> [round(w, 2) for w in inverse_log_weights([0.9, 0.1])]
+        [0.42, 1.58]
+    """
+    raw = [1.0 / math.log(constant + share) for share in frequencies]
+    mean = sum(raw) / len(raw)
+    return [weight / mean for weight in raw]

@@ -1,0 +1,187 @@
+"""Recipes: an ordered list of training stages in YAML, validated before anything starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from anomseg.errors import ConfigError, DataError, unknown_name
+from anomseg.registry import convert_options
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage as written: what to train, on what, how long, what it reads and what it leaves.
+
+    Attributes:
+        name: Name of the stage within its recipe.
+        stage: Registered kind of stage.
+        module: Options of the network and its loss.
+        data: Options of the data.
+        trainer: Options of the optimisation.
+        takes: Names of earlier stages whose results it reads.
+        gives: What it writes: ``"segmenter"`` or ``"detector"``.
+    """
+
+    name: str
+    stage: str
+    module: Mapping[str, Any]
+    data: Mapping[str, Any]
+    trainer: Mapping[str, Any]
+    takes: tuple[str, ...] = ()
+    gives: str = "segmenter"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named list of stages with one seed and the folders of the data.
+
+    Attributes:
+        name: Name of the recipe.
+        seed: Seed of every random choice.
+        roots: Folder of each data set, by benchmark name.
+        stages: The stages, in order.
+    """
+
+    name: str
+    seed: int
+    roots: Mapping[str, str | None]
+    stages: tuple[StageConfig, ...]
+
+    def fingerprint(self, stage: StageConfig) -> str:
+        """Hash of a stage's configuration and of all that came before it; the data's folder may move."""
+        upto = self.stages[: self.stages.index(stage) + 1]
+        text = json.dumps([self.seed, [vars(one) for one in upto]], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ship with the package."""
+    folder = resources.files("anomseg.training").joinpath("recipes")
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def load_recipe(what: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe and apply overrides.
+
+    Args:
+        what: A YAML file, or the name of a shipped recipe.
+        overrides: Values by dotted key; a stage is addressed by its name, as in
+            ``stages.segmenter.trainer.max_steps``.
+
+    Returns:
+        The recipe, its structure checked.
+
+    Raises:
+        DataError: The file cannot be read.
+        ConfigError: An unknown recipe, key or stage (the nearest known one is suggested).
+    """
+    if Path(what).suffix in (".yaml", ".yml"):
+        try:
+            text = Path(what).read_text("utf-8")
+        except OSError as error:
+            raise DataError(f"cannot read the recipe {what}: {error.strerror or error}") from error
+    else:
+        if str(what) not in recipe_names():
+            raise unknown_name("recipe", str(what), recipe_names())
+        text = resources.files("anomseg.training").joinpath("recipes", f"{what}.yaml").read_text("utf-8")
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{what} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict) or not isinstance(tree.get("stages"), list) or not tree["stages"]:
+        raise ConfigError(f"{what} needs a mapping with a list of 'stages'")
+    tree.setdefault("roots", {})
+    for key, value in (overrides or {}).items():
+        _override(tree, key, value)
+    _check_keys(tree, ("recipe", "seed", "roots", "stages"), "recipe key")
+    stages = []
+    for raw in tree["stages"]:
+        if not isinstance(raw, dict) or "name" not in raw or "stage" not in raw:
+            raise ConfigError(f"each stage of {what} needs a 'name' and a 'stage'")
+        _check_keys(raw, [field.name for field in fields(StageConfig)], f"key of stage {raw['name']}")
+        raw = {"module": {}, "data": {}, "trainer": {}, **raw}
+        stages.append(StageConfig(**{**raw, "takes": tuple(raw.get("takes") or ())}))
+    names = [stage.name for stage in stages]
+    for position, stage in enumerate(stages):
+        for taken in stage.takes:
+            if taken not in names[:position]:
+                raise ConfigError(f"stage {stage.name} takes {taken!r}, which no earlier stage gives")
+    return Recipe(str(tree.get("recipe", Path(what).stem)), int(tree.get("seed", 0)), dict(tree["roots"]), tuple(stages))
+
+
+def configure(cls: type[Config], values: Mapping[str, Any], what: str) -> Config:
+    """Build a configuration dataclass from a mapping, types checked.
+
+    Args:
+        cls: A dataclass.
+        values: Its values.
+        what: What is configured, for messages.
+
+    Raises:
+        ConfigError: An unknown key (nearest suggested), a missing one, or a value of the wrong type.
+    """
+    known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+    _check_keys(values, known, f"key of {what}")
+    try:
+        return cls(**convert_options(cls, values, what))
+    except TypeError as error:
+        raise ConfigError(f"{what}: {error}") from error
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, str]:
+    """Read ``--key.sub value`` and ``--key.sub=value`` pairs.
+
+    Raises:
+        ConfigError: Something is not such a pair.
+
+    Example:
+        >>> parse_overrides(["--seed", "1", "--roots.camvid=CamVid"])
+        {'seed': '1', 'roots.camvid': 'CamVid'}
+    """
+    overrides: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        key = rest.pop(0)
+        if not key.startswith("--"):
+            raise ConfigError(f"{key!r} is no recipe override; write --key.sub value")
+        key, equals, value = key[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise ConfigError(f"--{key} needs a value")
+            value = rest.pop(0)
+        overrides[key] = value
+    return overrides
+
+
+def _check_keys(values: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
+    for key in values:
+        if key not in known:
+            raise unknown_name(kind, str(key), known)
+
+
+def _override(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    node: Any = tree
+    *path, last = dotted.split(".")
+    for step in path:
+        if isinstance(node, list):
+            names = [str(item.get("name")) for item in node]
+            if step not in names:
+                raise unknown_name("stage", step, names)
+            node = node[names.index(step)]
+        else:
+            if step not in node:
+                raise unknown_name("recipe key", step, node)
+            node = node[step]
+    if not isinstance(node, dict):
+        raise ConfigError(f"--{dotted} does not name a value of the recipe")
+    node[last] = yaml.safe_load(value) if isinstance(value, str) else value

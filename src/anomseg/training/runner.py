@@ -1,0 +1,69 @@
+"""Runs a recipe: finished stages are skipped, the broken one is resumed, the last one writes the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from anomseg.errors import ConfigError
+from anomseg.files import read_json, write_json
+from anomseg.registry import STAGES
+from anomseg.training.recipe import Recipe, load_recipe
+
+STAGES.register(
+    "segmentation",
+    "anomseg.training.segmentation:SegmentationStage",
+    "train a segmenter on labelled frames, coarse labels included",
+)
+
+
+class Stage(Protocol):
+    """What a registered kind of stage must be able to do."""
+
+    def check(self) -> None:
+        """Find everything it needs, before any stage starts."""
+
+    def run(self, folder: Path, out: Path, *, quiet: bool = False) -> dict[str, Any]:
+        """Do the work, resumably, and return a summary."""
+
+
+def train(
+    recipe: str | Path | Recipe, out: str | Path, overrides: Mapping[str, Any] | None = None, *, quiet: bool = False
+) -> dict[str, Any]:
+    """Run a recipe.
+
+    Args:
+        recipe: A shipped recipe's name, a YAML file, or a recipe.
+        out: Result directory: the last stage's segmenter or detector, and ``stages/<name>`` with logs and
+            checkpoints.
+        overrides: Values by dotted key.
+        quiet: Show no progress.
+
+    Returns:
+        The last stage's summary.
+
+    Raises:
+        ConfigError: The recipe is not valid, or ``out`` holds stages of another configuration.
+        DataError: Data cannot be found.
+    """
+    plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    built: list[Stage] = [STAGES.get(stage.stage).factory(plan, stage) for stage in plan.stages]
+    folders = [Path(out) / "stages" / stage.name for stage in plan.stages]
+    for stage, folder in zip(plan.stages, folders, strict=True):
+        state = folder / "stage.json"
+        if state.is_file() and read_json(state)["fingerprint"] != plan.fingerprint(stage):
+            raise ConfigError(f"{folder} was started with another configuration; choose another --out or remove it")
+    pending = [
+        (stage, runner, folder)
+        for stage, runner, folder in zip(plan.stages, built, folders, strict=True)
+        if not ((folder / "stage.json").is_file() and read_json(folder / "stage.json").get("summary"))
+    ]
+    for _, runner, _ in pending:
+        runner.check()
+    for stage, runner, folder in pending:
+        state = {"fingerprint": plan.fingerprint(stage), "summary": None}
+        write_json(folder / "stage.json", state)
+        target = Path(out) if stage is plan.stages[-1] else folder / "result"
+        write_json(folder / "stage.json", {**state, "summary": runner.run(folder, target, quiet=quiet)})
+    return dict(read_json(folders[-1] / "stage.json")["summary"])

@@ -1,0 +1,129 @@
+"""One contract for every registered segmenter: the next one gets these tests by adding a line to BUILDERS."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from anomseg.errors import ConfigError
+from anomseg.registry import SEGMENTERS
+from anomseg.segmenters import load_saved_segmenter, load_segmenter, make_scene, save_segmenter
+from anomseg.segmenters.catalog import BUNDLED
+
+CLASSES = ["road", "sky", "car", "tree", "sign"]
+
+
+def _plain_network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, len(CLASSES), 1))
+
+
+BUILDERS = {
+    "erfnet": lambda: SEGMENTERS.create("erfnet", classes=CLASSES, void=True, size=(64, 96)),
+    "pyramid": lambda: SEGMENTERS.create("pyramid", classes=CLASSES, size=(64, 96), widths=(8, 16, 24, 32), bottleneck=16),
+    "module": lambda: SEGMENTERS.create("module", network=_plain_network(), classes=CLASSES, divisor=2),
+    "bundled": lambda: load_segmenter("bundled"),
+}
+
+
+@pytest.fixture(params=SEGMENTERS.names())
+def segmenter(request):
+    if request.param not in BUILDERS:
+        pytest.fail(f"the registered segmenter {request.param} has no builder here")
+    if request.param == "bundled" and not BUNDLED.is_dir():
+        pytest.skip("no bundled weights in this tree yet")
+    torch.manual_seed(0)
+    return BUILDERS[request.param]().eval()
+
+
+def _images(*sizes):
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+
+
+def test_output_shapes_and_names(segmenter):
+    scene = make_scene(_images((50, 77)), ["a"], segmenter)
+    output = scene.output
+    assert output.logits.shape[:2] == (1, len(segmenter.classes))
+    assert len(segmenter.palette) == len(segmenter.classes) == len(set(segmenter.classes))
+    assert scene.logits().shape == (1, len(segmenter.classes), 50, 77)
+    assert torch.isfinite(scene.logits()).all()
+    assert scene.prediction().shape == (1, 50, 77)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (33, 47), (64, 96), (201, 64)])
+def test_any_image_size_comes_back_at_its_own_size(segmenter, size):
+    assert make_scene(_images(size), ["a"], segmenter).logits().shape[-2:] == size
+
+
+def test_a_batch_gives_what_single_images_give(segmenter):
+    images = _images((40, 60), (40, 60), (40, 60))
+    together = make_scene(images, ["a", "b", "c"], segmenter).logits()
+    for row, image in enumerate(images):
+        alone = make_scene([image], ["x"], segmenter).logits()
+        torch.testing.assert_close(together[row : row + 1], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_mixed_image_sizes_share_one_pass(segmenter):
+    if segmenter.size is None:
+        segmenter.size = (48, 64)
+    images = _images((40, 60), (33, 50), (40, 60))
+    scene = make_scene(images, ["a", "b", "c"], segmenter)
+    calls = []
+    handle = segmenter.register_forward_hook(lambda *_: calls.append(1))
+    parts = dict((tuple(rows), part.logits()) for rows, part in scene.by_image_size())
+    handle.remove()
+    assert len(calls) == 1
+    assert parts[(0, 2)].shape[-2:] == (40, 60)
+    assert parts[(1,)].shape[-2:] == (33, 50)
+    alone = make_scene([images[1]], ["x"], segmenter).logits()
+    torch.testing.assert_close(parts[(1,)], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_features_have_the_promised_channels_and_stride(segmenter):
+    names = tuple(segmenter.feature_info)
+    scene = make_scene(_images((64, 96)), ["a"], segmenter, size=(64, 96), features=names)
+    assert set(scene.output.features) == set(names)
+    for name, info in segmenter.feature_info.items():
+        assert scene.output.features[name].shape == (1, info.channels, 64 // info.stride, 96 // info.stride)
+    with pytest.raises(ConfigError, match="unknown feature"):
+        scene.forward(features=("no such layer",))
+
+
+def test_asking_for_features_leaves_the_logits_bit_equal(segmenter):
+    images = _images((48, 64))
+    plain = make_scene(images, ["a"], segmenter).output.logits
+    asked = make_scene(images, ["a"], segmenter, features=tuple(segmenter.feature_info)).output.logits
+    assert torch.equal(plain, asked)
+
+
+def test_forward_is_differentiable(segmenter):
+    scene = make_scene(_images((48, 64)), ["a"], segmenter)
+    images = scene.images.clone().requires_grad_()
+    scene.forward(images, grad=True).logits.square().mean().backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
+
+
+def test_dropout_passes_leave_batch_norms_and_the_mode_alone(segmenter):
+    scene = make_scene(_images((48, 64)), ["a"], segmenter)
+    before = segmenter.fingerprint()
+    scene.forward(dropout=True)
+    assert segmenter.fingerprint() == before
+    assert not any(module.training for module in segmenter.modules())
+
+
+def test_saved_and_loaded_in_another_process_is_bit_equal(segmenter, tmp_path):
+    if segmenter.registry_name == "module":
+        pytest.skip("a wrapped callable is saved by its owner")
+    save_segmenter(segmenter, tmp_path / "net")
+    again = load_saved_segmenter(tmp_path / "net")
+    assert again.identity() == segmenter.identity()
+    image = _images((40, 60))
+    assert torch.equal(make_scene(image, ["a"], again).output.logits, make_scene(image, ["a"], segmenter).output.logits)
+    code = f"from anomseg.segmenters import load_segmenter as l; print(l({str(tmp_path / 'net')!r}).fingerprint())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert told == segmenter.fingerprint()
