@@ -1,1 +1,43 @@
-"""See the design notes in docs/."""
+"""From images to predictions: anomaly maps, pictures and files, one image or a folder of them."""
+
+from anomseg.inference.colour import colour_classes, colourise, draw_outline, heat_overlay, score_range
+from anomseg.inference.directory import PredictSummary, Progress, predict_to_directory
+from anomseg.inference.inputs import ImageFile, expand_inputs
+from anomseg.inference.legend import add_colour_bar, add_legend
+from anomseg.inference.loading import Prefetch
+from anomseg.inference.outputs import FORMATS, Outputs
+from anomseg.inference.predict import predict
+from anomseg.inference.prediction import Prediction
+from anomseg.inference.predictor import Predictor
+from anomseg.inference.readers import read_map
+from anomseg.inference.roi import Roi, load_roi
+from anomseg.inference.writers import write_hdf5, write_mask, write_npy, write_picture, write_segmentation
+
+__all__ = [
+    "FORMATS",
+    "ImageFile",
+    "Outputs",
+    "PredictSummary",
+    "Prediction",
+    "Predictor",
+    "Prefetch",
+    "Progress",
+    "Roi",
+    "add_colour_bar",
+    "add_legend",
+    "colour_classes",
+    "colourise",
+    "draw_outline",
+    "expand_inputs",
+    "heat_overlay",
+    "load_roi",
+    "predict",
+    "predict_to_directory",
+    "read_map",
+    "score_range",
+    "write_hdf5",
+    "write_mask",
+    "write_npy",
+    "write_picture",
+    "write_segmentation",
+]

@@ -1,0 +1,169 @@
+"""One image and what was found in it: the anomaly map, the segmentation, pictures and files of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from anomseg.files import write_json
+from anomseg.inference.colour import BoolArray, FloatArray, Range, draw_outline, heat_overlay, score_range
+from anomseg.inference.inputs import safe_name
+from anomseg.inference.legend import add_colour_bar
+from anomseg.inference.outputs import Outputs, check_range
+from anomseg.inference.provenance import plain
+from anomseg.inference.writers import (
+    MapDtype,
+    as_dtype,
+    write_hdf5,
+    write_mask,
+    write_npy,
+    write_picture,
+    write_segmentation,
+)
+from anomseg.types import UInt8Array
+
+_SUFFIXES = (".npy", ".hdf5", "_overlay.png", "_mask.png", "_segmentation.png")
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The result for one image, all at the image's own size.
+
+    Attributes:
+        image: ``(H, W, 3)`` uint8 RGB.
+        anomaly_map: ``(H, W)`` float32, finite, higher = more anomalous. Outside the region of interest it holds
+            the lowest score inside.
+        segmentation: ``(H, W)`` uint8 class indices; None without a network or with more than 256 classes.
+        classes: Class names of the segmentation.
+        palette: One RGB triple a class.
+        provenance: What made it, JSON-ready; see the sidecar that `save` writes.
+        bounded: The score lies in [0, 1] by construction.
+        name: Names its files; unique in a run.
+        roi: ``(H, W)`` bool, True inside the region of interest; None where that is the whole image.
+    """
+
+    image: UInt8Array
+    anomaly_map: FloatArray
+    segmentation: UInt8Array | None = None
+    classes: tuple[str, ...] = ()
+    palette: tuple[tuple[int, ...], ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    bounded: bool = False
+    name: str = "image"
+    roi: BoolArray | None = None
+
+    @property
+    def score_name(self) -> str:
+        """Name of the score, for labels."""
+        return str(self.provenance.get("score", {}).get("name", "anomaly score"))
+
+    def range(self) -> Range:
+        """Scores at both ends of the overlay's colours: [0, 1] if bounded, else percentiles 1 and 99.5."""
+        return score_range(self.anomaly_map, bounded=self.bounded, inside=self.roi)
+
+    def mask(self, threshold: float) -> BoolArray:
+        """Where the score is at least ``threshold``, inside the region of interest; ``(H, W)`` bool."""
+        found = self.anomaly_map >= threshold
+        return found if self.roi is None else found & self.roi
+
+    def overlay(self, range: Range | None = None, *, threshold: float | None = None, bar: bool = True) -> UInt8Array:
+        """The heat map over the image, as a picture to look at.
+
+        Args:
+            range: Scores at both ends of the colours; `range()` when not given.
+            threshold: Outline what is at least this odd, and mark it on the bar.
+            bar: Add a colour bar to the right, which makes the picture wider than the image.
+
+        Returns:
+            ``(H, W', 3)`` uint8 RGB.
+
+        Raises:
+            ConfigError: The range is empty or not finite.
+        """
+        limits = self.range() if range is None else check_range(range)
+        picture = heat_overlay(self.image, self.anomaly_map, limits, inside=self.roi)
+        if threshold is not None:
+            picture = draw_outline(picture, self.mask(threshold))
+        return add_colour_bar(picture, limits, self.score_name, mark=threshold) if bar else picture
+
+    def save(
+        self,
+        directory: str | Path,
+        formats: Sequence[str] = ("png", "npy"),
+        dtype: MapDtype = "float32",
+        threshold: float | None = None,
+        *,
+        range: Range | None = None,
+    ) -> list[Path]:
+        """Write the result as files named after the image, the sidecar last.
+
+        ``npy`` and ``hdf5`` give the raw map; ``png`` gives the overlay, the segmentation and, with a threshold,
+        the mask. The sidecar ``<name>.json`` says what made them. Files of an earlier, different run that would
+        contradict it are removed.
+
+        Args:
+            directory: Made if missing.
+            formats: Any of png, npy, hdf5.
+            dtype: Of the ``npy`` map; ``hdf5`` is float16, as its readers expect.
+            threshold: Score from which a pixel counts as anomalous.
+            range: Scores at both ends of the overlay's colours.
+
+        Returns:
+            The files written, sidecar last.
+
+        Raises:
+            ConfigError: A format is unknown.
+            FrameError: float16 cannot hold the scores; nothing was touched.
+            DataError: A file cannot be written.
+        """
+        return self.write(directory, Outputs(tuple(formats), dtype, threshold, range))
+
+    def write(self, directory: str | Path, outputs: Outputs) -> list[Path]:
+        """As `save`, with the options in one object."""
+        folder, name = Path(directory), safe_name(self.name)
+        if outputs.half_precision:
+            as_dtype(self.anomaly_map, "float16", name)
+        # A sidecar stands for a finished set of files, so it goes before they change and comes back last.
+        sidecar = folder / f"{name}.json"
+        sidecar.unlink(missing_ok=True)
+        written: list[Path] = []
+
+        def target(suffix: str) -> Path:
+            written.append(folder / f"{name}{suffix}")
+            return written[-1]
+
+        if "npy" in outputs.formats:
+            write_npy(target(".npy"), self.anomaly_map, outputs.dtype)
+        if "hdf5" in outputs.formats:
+            write_hdf5(target(".hdf5"), self.anomaly_map)
+        if "png" in outputs.formats:
+            write_picture(target("_overlay.png"), self.overlay(outputs.range, threshold=outputs.threshold))
+            if self.segmentation is not None:
+                write_segmentation(target("_segmentation.png"), self.segmentation, self.palette)
+            if outputs.threshold is not None:
+                write_mask(target("_mask.png"), self.mask(outputs.threshold))
+        for suffix in _SUFFIXES:
+            if folder / f"{name}{suffix}" not in written:
+                (folder / f"{name}{suffix}").unlink(missing_ok=True)
+        write_json(sidecar, self.sidecar(outputs, [path.name for path in written]))
+        return [*written, sidecar]
+
+    def sidecar(self, outputs: Outputs, files: Sequence[str] = ()) -> dict[str, Any]:
+        """The content of ``<name>.json``: provenance, range of the scores and how the files were written."""
+        low, high = outputs.range or self.range()
+        scored = self.anomaly_map if self.roi is None else self.anomaly_map[self.roi]
+        return plain(
+            {
+                "schema": 1,
+                "name": self.name,
+                **self.provenance,
+                "range": {"min": float(scored.min()), "max": float(scored.max())},
+                "overlay_range": {"min": low, "max": high},
+                "output": outputs.describe(),
+                "classes": list(self.classes),
+                "files": list(files),
+                "fingerprint": outputs.fingerprint(self.provenance),
+            }
+        )
