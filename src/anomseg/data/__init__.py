@@ -6,6 +6,7 @@ from anomseg.data.frames import load_frames
 from anomseg.data.label_space import ClassMapping, LabelSpace, label_space, label_space_of
 from anomseg.data.labels import ValueTable, parse_value_table
 from anomseg.data.specs import DATASETS, dataset_spec
+from anomseg.data.verify import VerifyReport, verify
 
 __all__ = [
     "DATASETS",
@@ -14,6 +15,7 @@ __all__ = [
     "LabelSpace",
     "Split",
     "ValueTable",
+    "VerifyReport",
     "dataset_spec",
     "decode_image",
     "decode_label",
@@ -23,4 +25,5 @@ __all__ = [
     "label_space_of",
     "load_frames",
     "parse_value_table",
+    "verify",
 ]

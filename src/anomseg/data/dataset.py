@@ -153,14 +153,8 @@ def locate(spec: DatasetSpec, root: str | Path | None, split: str | None = None,
         (lay, lay.scan(folder, part.folder or part.name)) for lay in ([spec.layout(layout)] if layout else spec.layouts)
     ]
     # Labels tell layouts apart; images alone will do where labels are not to be had, or not part of the layout.
-    fits = next(((lay, scan) for lay, scan in scans if scan.labelled), None) or next(
-        (
-            (lay, scan)
-            for lay, scan in scans
-            if scan.records and (part.hidden or lay.labels is None or lay.optional_labels)
-        ),
-        None,
-    )
+    fits = next((pair for pair in scans if pair[1].labelled), None)
+    fits = fits or next((pair for pair in scans if pair[1].records and _may_lack_labels(*pair, part)), None)
     if fits is None:
         raise DataError(_nothing_fits(spec, folder, part, scans))
     found, scan = fits
@@ -173,6 +167,10 @@ def locate(spec: DatasetSpec, root: str | Path | None, split: str | None = None,
     if not records:
         raise DataError(f"{folder} holds no frames of split {part.name!r} of {spec.name}; choose another --split")
     return Located(spec, folder, found, part, scan, tuple(sorted(records, key=lambda record: natural_key(record.id))))
+
+
+def _may_lack_labels(layout: Layout, scan: Scan, split: Split) -> bool:
+    return split.hidden or layout.labels is None or (layout.optional_labels and not scan.lone)
 
 
 def _checked_root(spec: DatasetSpec, root: str | Path | None) -> Path:
@@ -190,12 +188,12 @@ def _checked_root(spec: DatasetSpec, root: str | Path | None) -> Path:
 
 def _nothing_fits(spec: DatasetSpec, root: Path, split: Split, scans: Sequence[tuple[Layout, Scan]]) -> str:
     looked = "; ".join(lay.shown.replace("{split}", split.folder or split.name) for lay, _ in scans)
-    unlabelled = next((scan for _, scan in scans if scan.records), None)
-    if unlabelled is not None:
-        return (
-            f"{root} holds {len(unlabelled.records)} images of {spec.name} but no labels that pair with them; "
-            f"looked for {looked}"
-        )
+    images = next((len(scan.records) for _, scan in scans if scan.records), 0)
+    labels = next((len(scan.lone) for _, scan in scans if scan.lone), 0)
+    if images:
+        return f"{root} holds {images} images of {spec.name} but no labels that pair with them; looked for {looked}"
+    if labels:
+        return f"{root} holds {labels} labels of {spec.name} but not the images they belong to; looked for {looked}"
     return f"{root} holds no {spec.name} (split {split.name}); looked for {looked}"
 
 

@@ -114,6 +114,7 @@ class Layout:
         subroots: Folders below the given root in which the layout may begin.
         ignored: Regular expression for file names that belong to the layout but are not read.
         optional_labels: Whether it fits without a single label.
+        manifest: A JSON list of its images' names, beside or above the image folder, where it has one.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Layout:
     subroots: tuple[str, ...] = ("",)
     ignored: str = ""
     optional_labels: bool = False
+    manifest: str = ""
 
     @property
     def shown(self) -> str:

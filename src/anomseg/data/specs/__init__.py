@@ -6,9 +6,17 @@ from anomseg.data.dataset import DatasetSpec
 from anomseg.registry import Registry, parse_spec
 
 DATASETS = Registry("data set")
-_HERE = "anomseg.data.specs"
-DATASETS.register("camvid", f"{_HERE}.camvid:camvid", "CamVid, eleven classes of driving video")
-DATASETS.register("idd_lite", f"{_HERE}.idd_lite:idd_lite", "India Driving Dataset Lite, seven classes")
+for _name, _module, _summary in (
+    ("road_anomaly", "road_anomaly", "RoadAnomaly, 60 road scenes with unusual objects"),
+    ("road_anomaly_21", "smiyc", "SegmentMeIfYouCan anomaly track; validation, hidden test"),
+    ("road_obstacle_21", "smiyc", "SegmentMeIfYouCan obstacle track; validation, hidden test"),
+    ("fishyscapes_lost_and_found", "fishyscapes", "Fishyscapes Lost & Found, validation"),
+    ("fishyscapes_static", "fishyscapes", "Fishyscapes Static v1, v2, v3, validation"),
+    ("camvid", "camvid", "CamVid, eleven classes of driving video"),
+    ("idd_lite", "idd_lite", "India Driving Dataset Lite, seven classes"),
+    ("folder", "folder", "images and masks of one's own (options images, masks, values)"),
+):
+    DATASETS.register(_name, f"anomseg.data.specs.{_module}:{_name}", _summary)
 
 
 def dataset_spec(name: str) -> DatasetSpec:

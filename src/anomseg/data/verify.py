@@ -1,0 +1,212 @@
+"""Checking a data set on disk: what is missing, extra, unreadable, of a wrong size or of a wrong value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from anomseg.data.dataset import DatasetSpec, Located, locate
+from anomseg.data.decoding import decode_label
+from anomseg.data.labels import ValueTable
+from anomseg.data.layout import Record, Scan
+from anomseg.data.loaders import ImageLoader, OverlayLoader
+from anomseg.data.specs import dataset_spec
+from anomseg.errors import DataError, FrameError
+from anomseg.files import read_json
+
+Kind = Literal["missing", "extra", "unreadable", "size", "value", "count"]
+_HEADINGS: dict[Kind, str] = {
+    "count": "wrong number of frames",
+    "missing": "missing",
+    "extra": "extra (paired with nothing)",
+    "unreadable": "unreadable",
+    "size": "label and image differ in size",
+    "value": "label values outside the table",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: what kind, and one line that names the file."""
+
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True)
+class SplitCount:
+    """How many frames a split has here, how many of them have labels, and how many it should have (None: unknown)."""
+
+    split: str
+    found: int
+    labelled: int
+    expected: int | None
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What `verify` found.
+
+    Attributes:
+        name: The data set.
+        root: Where it lies.
+        layout: How it lies there.
+        counts: Frames by split.
+        problems: Everything that is wrong.
+        absent: Splits that are not here and need not be, since their ground truth is hidden.
+    """
+
+    name: str
+    root: Path
+    layout: str
+    counts: tuple[SplitCount, ...]
+    problems: tuple[Problem, ...]
+    absent: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def of(self, kind: Kind) -> tuple[str, ...]:
+        """The lines of one kind of problem."""
+        return tuple(problem.text for problem in self.problems if problem.kind == kind)
+
+    def lines(self, limit: int | None = None) -> list[str]:
+        """The report for people, at most ``limit`` lines for each kind of problem."""
+        lines = [f"{self.name} in {self.root} ({self.layout} layout)"]
+        for count in self.counts:
+            expected = "" if count.expected is None else f" of {count.expected}"
+            lines.append(f"  {count.split}: {count.found}{expected} frames, {count.labelled} with labels")
+        lines += [f"  {split}: not here (its ground truth is hidden)" for split in self.absent]
+        for kind, heading in _HEADINGS.items():
+            texts = self.of(kind)
+            shown = texts if limit is None else texts[:limit]
+            lines += [f"{heading}: {len(texts)}"] if texts else []
+            lines += [f"  {text}" for text in shown]
+            lines += [f"  ... and {len(texts) - len(shown)} more"] if len(shown) < len(texts) else []
+        return [*lines, "everything is in order" if self.ok else f"{len(self.problems)} problems"]
+
+
+def verify(
+    name: str | DatasetSpec,
+    root: str | Path | None,
+    split: str | None = None,
+    layout: str | None = None,
+    *,
+    label_values: str | ValueTable | None = None,
+) -> VerifyReport:
+    """Read every file of a data set and say what is wrong with it.
+
+    Args:
+        name: A registered name or a declaration.
+        root: The folder that holds the data set.
+        split: Only this part; all that the layout offers when None.
+        layout: How it lies on disk; found out when None.
+        label_values: What stored label values mean, instead of the data set's own table.
+
+    Returns:
+        The report; problems of single files do not raise.
+
+    Raises:
+        DataError: Nothing of the data set is there at all, or two files claim one id.
+        ConfigError: An unknown name, layout or label table.
+    """
+    spec = dataset_spec(name) if isinstance(name, str) else name
+    located, absent, problems = _locate_splits(spec, root, split, layout)
+    counts = []
+    for part in located:
+        labelled = sum(record.label is not None for record in part.records)
+        expected = part.split.expected
+        counts.append(SplitCount(part.split.name, len(part.records), labelled, expected))
+        if expected is not None and len(part.records) != expected:
+            problems.append(Problem("count", f"{part.split.name}: {len(part.records)} frames instead of {expected}"))
+        table = spec.table_for(part.layout, label_values)
+        for record in part.records:
+            problems += _check_record(record, part, table)
+        problems += _check_scan(part.scan, part) + _check_manifest(part)
+    first = located[0]
+    return VerifyReport(
+        spec.name, first.root, first.layout.name, tuple(counts), tuple(dict.fromkeys(problems)), tuple(absent)
+    )
+
+
+def _locate_splits(
+    spec: DatasetSpec, root: str | Path | None, split: str | None, layout: str | None
+) -> tuple[list[Located], list[str], list[Problem]]:
+    if split is not None:
+        return [locate(spec, root, split, layout)], [], []
+    located: list[Located] = []
+    failures: list[tuple[str, bool, DataError]] = []
+    # Splits whose labels are public come first: only labels tell the layout for certain.
+    for part in sorted(spec.splits, key=lambda part: part.hidden):
+        try:
+            found = locate(spec, root, part.name, layout or (located[0].layout.name if located else None))
+        except DataError as error:
+            failures.append((part.name, part.hidden, error))
+        else:
+            located.append(found)
+    if not located:
+        raise failures[0][2]
+    absent = [name for name, hidden, _ in failures if hidden]
+    problems = [Problem("missing", f"split {name}: {error}") for name, hidden, error in failures if not hidden]
+    return located, absent, problems
+
+
+def _check_record(record: Record, located: Located, table: ValueTable) -> list[Problem]:
+    problems = []
+    loader = OverlayLoader(record.image, record.overlay) if located.layout.overlays else ImageLoader(record.image)
+    shape: tuple[int, ...] | None = None
+    if located.layout.overlays and record.overlay is None:
+        problems.append(Problem("missing", f"overlay of {record.id}: {record.label} has no *_rgb.npz beside it"))
+    else:
+        try:
+            shape = loader().shape[:2]
+        except FrameError as error:
+            problems.append(Problem("unreadable", str(error)))
+    if record.label is None:
+        if located.layout.labels and not (located.split.hidden or located.layout.optional_labels):
+            problems.append(Problem("missing", f"label of {record.image}"))
+        return problems
+    try:
+        stored = decode_label(record.label)
+    except FrameError as error:
+        return [*problems, Problem("unreadable", str(error))]
+    if shape is not None and stored.shape != shape:
+        sizes = f"{stored.shape[1]}x{stored.shape[0]}, image {record.image} is {shape[1]}x{shape[0]}"
+        problems.append(Problem("size", f"label {record.label} is {sizes}"))
+    try:
+        table.apply(stored, str(record.label))
+    except FrameError as error:
+        problems.append(Problem("value", str(error)))
+    return problems
+
+
+def _check_scan(scan: Scan, located: Located) -> list[Problem]:
+    found = []
+    for path in scan.lone:
+        if located.layout.anchor == "labels" and path.suffix.lower() != ".npz":
+            found.append(Problem("missing", f"image that {path} belongs to"))
+        else:
+            found.append(Problem("extra", str(path)))
+    return found + [Problem("extra", str(path)) for path in scan.strangers]
+
+
+def _check_manifest(located: Located) -> list[Problem]:
+    return [Problem("missing", f"image {name}, listed in {located.layout.manifest}") for name in _unlisted(located)]
+
+
+def _unlisted(located: Located) -> Iterator[str]:
+    """Names in the layout's own list of frames that are not here."""
+    if not located.layout.manifest:
+        return
+    here = {record.image.name for record in located.records} | {record.id for record in located.records}
+    for folder in (located.scan.image_folder, located.scan.image_folder.parent):
+        path = folder / located.layout.manifest
+        if path.is_file():
+            names = read_json(path)
+            if isinstance(names, list):
+                yield from (str(name) for name in names if Path(str(name)).name not in here)
+            return
