@@ -1,0 +1,201 @@
+"""Confidence intervals by cluster bootstrap: whole sequences or scenes are resampled, not pixels.
+
+Frames of one sequence resemble each other, so resampling frames (or pixels) would give intervals far too narrow.
+Resamples are evaluated on the per-frame histograms of `PerImage`; the point estimate beside them stays exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomseg.errors import DataError
+from anomseg.metrics.curve import Curve, auroc, average_precision, fpr_at_recall
+from anomseg.metrics.per_image import FIGURES, PerImage
+
+_CHUNK_CELLS = 1 << 21
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Percentile intervals of the pooled figures.
+
+    Attributes:
+        figures: ``{"ap": (low, high), "auroc": ..., "fpr95": ...}``; None when they cannot be had.
+        reason: Why not, in one line; None when they can.
+        level: Coverage, such as 0.95.
+        samples: Resamples used.
+        dropped: Resamples left out since they had no anomalous or no inlier pixel.
+        groups: Groups resampled.
+    """
+
+    figures: dict[str, Interval] | None
+    reason: str | None
+    level: float
+    samples: int
+    dropped: int
+    groups: int
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Differences of pooled figures, first less second, over the same resamples of the same frames.
+
+    Attributes:
+        difference: ``{"ap": ..., "auroc": ..., "fpr95": ...}`` on all frames, from the histograms (within their bin
+            width of the exact one).
+        intervals: Percentile intervals, see `Intervals`.
+    """
+
+    difference: dict[str, float]
+    intervals: Intervals
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Counts by group (G) at the bins that hold anomalous pixels (K, descending); float64, exact integers."""
+
+    names: list[str]
+    anomaly: NDArray[np.float64]
+    at_or_above: NDArray[np.float64]
+    above: NDArray[np.float64]
+    inliers: NDArray[np.float64]
+
+
+def bootstrap_intervals(per_image: PerImage, samples: int = 1000, seed: int = 0, level: float = 0.95) -> Intervals:
+    """Intervals of pooled AP, AUROC and FPR95.
+
+    Args:
+        per_image: Frames with their groups; its rules for AP and FPR95 are used.
+        samples: Resamples.
+        seed: Of the resampling; equal seeds give equal resamples of equal groups.
+        level: Coverage.
+
+    Returns:
+        The intervals, or the reason why there are none: fewer than two groups, or fewer than two with anomalies.
+    """
+    groups = _groups(per_image)
+    reason = _reason(groups)
+    if reason:
+        return Intervals(None, reason, level, 0, 0, len(groups.names))
+    values = _figures(groups, _weights(len(groups.names), samples, seed), per_image)
+    return _intervals(values, level, len(groups.names))
+
+
+def paired_difference(
+    first: PerImage, second: PerImage, samples: int = 1000, seed: int = 0, level: float = 0.95
+) -> PairedDifference:
+    """Differences of two detectors on the same frames, and their intervals.
+
+    Args:
+        first: One detector's frames.
+        second: The other's: the same frames, groups, labels and rules.
+        samples: Resamples, shared by both.
+        seed: Of the resampling.
+        level: Coverage.
+
+    Returns:
+        First less second.
+
+    Raises:
+        DataError: Frames, groups, pixel counts or rules differ, or there are no anomalous or no inlier pixels.
+    """
+    _check_paired(first, second)
+    pair = [(_groups(state), state) for state in (first, second)]
+    count = len(pair[0][0].names)
+    everything = np.ones((1, count))
+    point = [_figures(groups, everything, state) for groups, state in pair]
+    if np.isnan(point[0]["ap"]).any():
+        raise DataError("no anomalous or no inlier pixels, so there is nothing to compare; check the label table")
+    difference = {name: float(point[0][name][0] - point[1][name][0]) for name in FIGURES}
+    reason = _reason(pair[0][0])
+    if reason:
+        return PairedDifference(difference, Intervals(None, reason, level, 0, 0, count))
+    weights = _weights(count, samples, seed)
+    values = [_figures(groups, weights, state) for groups, state in pair]
+    return PairedDifference(
+        difference, _intervals({name: values[0][name] - values[1][name] for name in FIGURES}, level, count)
+    )
+
+
+def _check_paired(first: PerImage, second: PerImage) -> None:
+    if (first.fpr_rule, first.ap_rule) != (second.fpr_rule, second.ap_rule):
+        raise DataError("the two were evaluated with different FPR or AP rules; use one protocol")
+    pixels = [
+        [(figures.frame, figures.group, figures.inlier, figures.anomaly) for figures in state.figures()]
+        for state in (first, second)
+    ]
+    if pixels[0] != pixels[1]:
+        odd = sorted({row[0] for row in set(pixels[0]) ^ set(pixels[1])})
+        raise DataError(
+            f"the two were evaluated on different frames or labels (such as {odd[0]!r}); use the same frames for both"
+        )
+
+
+def _reason(groups: _Groups) -> str | None:
+    count = len(groups.names)
+    if count < 2:
+        return f"{count} group of frames; an interval needs at least 2"
+    anomalous = int(np.count_nonzero(groups.anomaly.any(axis=1)))
+    if anomalous < 2:
+        return f"{anomalous} of {count} groups contain anomalies; an interval needs at least 2"
+    return None
+
+
+def _groups(per_image: PerImage) -> _Groups:
+    pairs = list(per_image.histograms())
+    names = sorted({figures.group for figures, _ in pairs})
+    row_of = {name: row for row, name in enumerate(names)}
+    bins = np.unique(np.concatenate([np.zeros(0, np.uint32), *(histogram.anomaly_bins for _, histogram in pairs)]))
+    anomaly, at_or_above, above = (np.zeros((len(names), bins.size)) for _ in range(3))
+    inliers = np.zeros(len(names))
+    for figures, histogram in pairs:
+        row = row_of[figures.group]
+        anomaly[row, np.searchsorted(bins, histogram.anomaly_bins)] += histogram.anomaly_counts
+        below = np.concatenate(([0], np.cumsum(histogram.inlier_counts)))
+        at_or_above[row] += below[-1] - below[np.searchsorted(histogram.inlier_bins, bins, side="left")]
+        above[row] += below[-1] - below[np.searchsorted(histogram.inlier_bins, bins, side="right")]
+        inliers[row] += figures.inlier
+    return _Groups(names, anomaly[:, ::-1], at_or_above[:, ::-1], above[:, ::-1], inliers)
+
+
+def _weights(groups: int, samples: int, seed: int) -> NDArray[np.float64]:
+    """``(samples, groups)``: how often each group is drawn; a resample draws as many groups as there are."""
+    draws = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=samples)
+    return draws.astype(np.float64)
+
+
+def _figures(groups: _Groups, weights: NDArray[np.float64], rules: PerImage) -> dict[str, NDArray[np.float64]]:
+    """Each figure of each resample; NaN where a resample has no anomalous or no inlier pixel."""
+    values = {name: np.full(len(weights), np.nan) for name in FIGURES}
+    bins = groups.anomaly.shape[1]
+    usable = np.flatnonzero((weights @ groups.anomaly.sum(axis=1) > 0) & (weights @ groups.inliers > 0))
+    step = max(1, _CHUNK_CELLS // max(bins, 1))
+    for start in range(0, usable.size, step):
+        rows = usable[start : start + step]
+        part = weights[rows]
+        curve = Curve(
+            part @ groups.anomaly,
+            part @ groups.at_or_above,
+            part @ groups.above,
+            part @ groups.inliers,
+            np.zeros(0, np.float32),
+        )
+        values["ap"][rows] = average_precision(curve, rules.ap_rule)
+        values["auroc"][rows] = auroc(curve)
+        values["fpr95"][rows] = fpr_at_recall(curve, rules.fpr_rule)
+    return values
+
+
+def _intervals(values: dict[str, NDArray[Any]], level: float, groups: int) -> Intervals:
+    kept = ~np.isnan(values["ap"])
+    tail = (1 - level) / 2
+    figures = {}
+    for name in FIGURES:
+        low, high = np.quantile(values[name][kept], [tail, 1 - tail])
+        figures[name] = (float(low), float(high))
+    return Intervals(figures, None, level, int(kept.sum()), int((~kept).sum()), groups)

@@ -1,0 +1,281 @@
+"""Pooled pixel metrics: exact AP, AUROC, FPR95 and best F1 over all pixels of all frames, from an additive state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomseg.errors import CompatibilityError, DataError
+from anomseg.metrics.counts import Counts, ScoreCounts, count_scores, keys_at_least, scores_of_keys
+from anomseg.metrics.curve import (
+    FPR_RULES,
+    ApRule,
+    Curve,
+    FprRule,
+    auroc,
+    average_precision,
+    best_f1,
+    check_rules,
+    fpr_at_recall,
+)
+from anomseg.metrics.frames import FrameLedger
+from anomseg.metrics.paged import DEFAULT_BUDGET, PagedCounter
+from anomseg.metrics.runs import SortedRuns
+from anomseg.metrics.statefile import Pieces, open_state, write_state
+
+
+@dataclass(frozen=True)
+class PixelResult:
+    """Pooled figures.
+
+    Attributes:
+        ap: Average precision, in [0, 1].
+        nap: AP above chance, ``(ap - prevalence) / (1 - prevalence)``.
+        auroc: Area under the ROC curve, in [0, 1].
+        fpr95: False-positive rate at 95 % recall by the state's rule.
+        best_f1: Greatest F1 over thresholds: an oracle, the threshold is chosen on the ground truth.
+        best_f1_threshold: Its threshold; ``score >= threshold`` is positive.
+        inlier: Inlier pixels.
+        anomaly: Anomalous pixels.
+        void: Void pixels, which count nowhere.
+        prevalence: Share of anomalous among valid pixels, the AP of chance.
+        frames: Frames counted.
+        fpr95_by_rule: FPR95 by each of the three rules.
+    """
+
+    ap: float
+    nap: float
+    auroc: float
+    fpr95: float
+    best_f1: float
+    best_f1_threshold: float
+    inlier: int
+    anomaly: int
+    void: int
+    prevalence: float
+    frames: int
+    fpr95_by_rule: dict[str, float]
+
+
+@dataclass(frozen=True)
+class CurvePoints:
+    """A thinned curve for plotting, by descending threshold; each array ``(n,)`` float64.
+
+    The last point has threshold at the lowest score: recall 1, FPR 1, precision = prevalence.
+    """
+
+    recall: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    fpr: NDArray[np.float64]
+    threshold: NDArray[np.float64]
+
+
+class PixelCurve:
+    """Additive state of the pooled precision-recall and ROC curves.
+
+    Scores of anomalous pixels are kept exactly, inlier scores are counted in a `PagedCounter`, so memory does not
+    grow with inlier pixels. Merged states give the same figures to the last bit as one run over all frames.
+
+    Args:
+        fpr_rule: ``"first>="``, ``"first>"`` or ``"nearest"``, see `fpr_at_recall`.
+        ap_rule: ``"step"`` or ``"trapezoid"``, see `average_precision`.
+        memory_budget: Bytes for inlier counts held in memory; beyond it they are memory-mapped files.
+
+    Raises:
+        ConfigError: A rule does not exist.
+
+    Example:
+        >>> state = PixelCurve()
+        >>> state.update([[0.9, 0.1]], [[1, 0]], "a")
+        >>> state.update([[0.05, 0.01]], [[1, 0]], "b")
+        >>> round(state.compute().ap, 4)
+        0.8333
+    """
+
+    def __init__(
+        self, fpr_rule: FprRule = "first>=", ap_rule: ApRule = "step", memory_budget: int = DEFAULT_BUDGET
+    ) -> None:
+        check_rules(fpr_rule, ap_rule)
+        self.fpr_rule: FprRule = fpr_rule
+        self.ap_rule: ApRule = ap_rule
+        self.memory_budget = memory_budget
+        self._frames = FrameLedger()
+        self._anomaly = SortedRuns()
+        self._inlier = PagedCounter(memory_budget)
+        self._void = 0
+
+    @property
+    def frames(self) -> list[str]:
+        """Ids of the counted frames, sorted."""
+        return self._frames.ids
+
+    def update(self, score: Any, label: Any, frame: str | None = None) -> None:
+        """Count one frame.
+
+        Args:
+            score: Finite scores, higher = more anomalous, NumPy or tensor; converted to float32.
+            label: 0 inlier, 1 anomaly, 255 void, same shape.
+            frame: Its id; without one a frame counted twice cannot be noticed.
+
+        Raises:
+            FrameError: The frame cannot be used; the state is unchanged.
+            DataError: The frame was counted before.
+        """
+        self._frames.check(frame)
+        self.add(count_scores(score, label, frame), frame)
+
+    def add(self, counts: ScoreCounts, frame: str | None = None) -> None:
+        """Count one frame that has been reduced to counts already, see `update`."""
+        self._frames.add(frame)
+        self._inlier.add(counts.inlier_keys, counts.inlier_counts)
+        self._anomaly.add(counts.anomaly_keys, counts.anomaly_counts)
+        self._void += counts.void
+
+    def merge(self, *others: PixelCurve) -> PixelCurve:
+        """A new state over the frames of this one and of others, which stay as they are.
+
+        Raises:
+            DataError: A frame is in two of them.
+            CompatibilityError: Their rules differ.
+        """
+        merged = PixelCurve(self.fpr_rule, self.ap_rule, self.memory_budget)
+        for state in (self, *others):
+            if (state.fpr_rule, state.ap_rule) != (self.fpr_rule, self.ap_rule):
+                raise CompatibilityError(
+                    "states with different FPR or AP rules do not merge; evaluate with one protocol"
+                )
+            merged._frames = merged._frames.union(state._frames)
+            for keys, counts in state._inlier.items():
+                merged._inlier.add(keys, counts)
+            merged._anomaly.add(*state._anomaly.consolidated())
+            merged._void += state._void
+        return merged
+
+    def missing(self, expected: Iterable[str]) -> list[str]:
+        """Expected frames that have not been counted."""
+        return self._frames.missing(expected)
+
+    def _curve(self) -> Curve:
+        if self._anomaly.total == 0:
+            raise DataError(
+                f"no anomalous pixel in {len(self._frames)} frames, so AP, AUROC and FPR95 are undefined; "
+                "check the label table or add frames with anomalies"
+            )
+        if self._inlier.total == 0:
+            raise DataError(
+                f"no inlier pixel in {len(self._frames)} frames, so AP, AUROC and FPR95 are undefined; "
+                "check the label table"
+            )
+        keys, counts = self._anomaly.consolidated()
+        at_or_above, above = self._inlier.at_or_above(keys)
+        return Curve(counts[::-1], at_or_above[::-1], above[::-1], self._inlier.total, scores_of_keys(keys[::-1]))
+
+    def compute(self) -> PixelResult:
+        """The figures.
+
+        Raises:
+            DataError: There are no anomalous or no inlier pixels.
+        """
+        curve = self._curve()
+        anomaly, inlier = self._anomaly.total, self._inlier.total
+        prevalence = anomaly / (anomaly + inlier)
+        ap = float(average_precision(curve, self.ap_rule))
+        by_rule: dict[str, float] = {rule: float(fpr_at_recall(curve, rule)) for rule in FPR_RULES}
+        f1, threshold = best_f1(curve)
+        return PixelResult(
+            ap=ap,
+            nap=(ap - prevalence) / (1 - prevalence),
+            auroc=float(auroc(curve)),
+            fpr95=by_rule[self.fpr_rule],
+            best_f1=f1,
+            best_f1_threshold=threshold,
+            inlier=inlier,
+            anomaly=anomaly,
+            void=self._void,
+            prevalence=prevalence,
+            frames=len(self._frames),
+            fpr95_by_rule=by_rule,
+        )
+
+    def counts_at(self, thresholds: Any) -> tuple[Counts, Counts]:
+        """True and false positives of ``score >= t``, float32 scores against float64 thresholds.
+
+        Args:
+            thresholds: ``(n,)`` float64, any order.
+
+        Returns:
+            Two int64 arrays ``(n,)``.
+        """
+        keys = np.atleast_1d(keys_at_least(thresholds))
+        order = np.argsort(keys, kind="stable")
+        true_positives = np.empty(keys.size, np.int64)
+        false_positives = np.empty(keys.size, np.int64)
+        anomaly_keys, anomaly_counts = self._anomaly.consolidated()
+        below = np.concatenate(([0], np.cumsum(anomaly_counts)))
+        true_positives[:] = below[-1] - below[np.searchsorted(anomaly_keys, keys, side="left")]
+        false_positives[order] = self._inlier.at_or_above(keys[order])[0]
+        return true_positives, false_positives
+
+    def points(self, count: int = 1000) -> CurvePoints:
+        """A curve of about ``count`` points, evenly spaced in recall, for plotting.
+
+        Raises:
+            DataError: There are no anomalous or no inlier pixels.
+        """
+        curve = self._curve()
+        recall = curve.recall
+        rows = np.unique(np.searchsorted(recall, np.linspace(0, 1, max(count, 2)), side="left"))
+        rows = np.minimum(rows, recall.size - 1)
+        lowest = self._inlier.lowest()
+        assert lowest is not None  # noqa: S101 - there are inliers, or the curve would not exist
+        end = min(float(scores_of_keys(np.array([lowest], np.uint32))[0]), float(curve.scores[-1]))
+        prevalence = curve.anomalies / (curve.anomalies + curve.inliers)
+        return CurvePoints(
+            recall=np.append(recall[rows], 1.0),
+            precision=np.append(curve.precision[rows], prevalence),
+            fpr=np.append(curve.at_or_above[rows] / curve.inliers, 1.0),
+            threshold=np.append(curve.scores[rows].astype(np.float64), end),
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the state to one file, atomically.
+
+        Raises:
+            DataError: The file cannot be written.
+        """
+        keys, counts = self._anomaly.consolidated()
+        distinct, greatest = self._inlier.size()
+        narrow = np.min_scalar_type(greatest)
+        write_state(
+            path,
+            type(self).__name__,
+            {"fpr_rule": self.fpr_rule, "ap_rule": self.ap_rule, "void": self._void, "frames": self._frames.to_json()},
+            {
+                "anomaly_keys": keys,
+                "anomaly_counts": counts,
+                "inlier_keys": Pieces(np.uint32, distinct, (keys for keys, _ in self._inlier.items())),
+                "inlier_counts": Pieces(narrow, distinct, (counts for _, counts in self._inlier.items())),
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, memory_budget: int = DEFAULT_BUDGET) -> Self:
+        """Read a state that `save` wrote.
+
+        Raises:
+            DataError: The file is missing or damaged.
+            CompatibilityError: It holds another kind of state.
+        """
+        with open_state(path, cls.__name__) as reader:
+            state = cls(reader.meta["fpr_rule"], reader.meta["ap_rule"], memory_budget)
+            state._void = int(reader.meta["void"])
+            state._frames = FrameLedger.from_json(reader.meta["frames"])
+            state._anomaly.add(reader.array("anomaly_keys"), reader.array("anomaly_counts"))
+            for keys, counts in zip(reader.pieces("inlier_keys"), reader.pieces("inlier_counts"), strict=True):
+                state._inlier.add(keys, counts.astype(np.int64))
+        return state
