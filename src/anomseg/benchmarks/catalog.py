@@ -1,0 +1,146 @@
+"""The benchmarks: each a data set and the protocol that its figures are published under."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from anomseg.benchmarks.protocol import Protocol
+from anomseg.data import DatasetSpec, ValueTable, dataset_spec, load_frames
+from anomseg.data.specs.folder import folder as folder_spec
+from anomseg.registry import BENCHMARKS, PROTOCOLS, parse_spec
+from anomseg.types import Frame
+
+# Component sizes of SegmentMeIfYouCan: (predicted, anomalous) pixels below which a component does not count.
+_ANOMALY_TRACK = (500, 100)
+_OBSTACLE_TRACK = (50, 10)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A data set with the protocol that its figures are made under.
+
+    Attributes:
+        spec: The data set.
+        protocol: Its own protocol, on its default split.
+    """
+
+    spec: DatasetSpec
+    protocol: Protocol
+
+    @property
+    def name(self) -> str:
+        """Its name in the registry."""
+        return self.spec.name
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of its splits, the default one first."""
+        names = [split.name for split in self.spec.splits]
+        return (self.spec.default_split, *(name for name in names if name != self.spec.default_split))
+
+    def load_frames(
+        self,
+        root: str | Path | None,
+        split: str | None = None,
+        layout: str | None = None,
+        *,
+        held_out: Sequence[str] = (),
+        label_values: str | ValueTable | None = None,
+        limit: int | None = None,
+    ) -> list[Frame]:
+        """Its frames; see `anomseg.data.load_frames`."""
+        return load_frames(self.spec, root, split, layout, held_out=held_out, label_values=label_values, limit=limit)
+
+
+def _benchmark(name: str, components: tuple[int, int] | None) -> Benchmark:
+    return _of(dataset_spec(name), components)
+
+
+def _of(spec: DatasetSpec, components: tuple[int, int] | None) -> Benchmark:
+    table = f"{spec.table.name} ({spec.table})"
+    if spec.kind == "classes":
+        table = f"{spec.table.name} classes, held-out ones 1, other ones 0"
+    smallest = components or (None, None)
+    protocol = Protocol("default", spec.default_split, table, min_prediction=smallest[0], min_anomaly=smallest[1])
+    return Benchmark(spec, protocol)
+
+
+def road_anomaly() -> Benchmark:
+    """RoadAnomaly, all sixty frames."""
+    return _benchmark("road_anomaly", _ANOMALY_TRACK)
+
+
+def road_anomaly_21() -> Benchmark:
+    """SegmentMeIfYouCan's anomaly track."""
+    return _benchmark("road_anomaly_21", _ANOMALY_TRACK)
+
+
+def road_obstacle_21() -> Benchmark:
+    """SegmentMeIfYouCan's obstacle track."""
+    return _benchmark("road_obstacle_21", _OBSTACLE_TRACK)
+
+
+def fishyscapes_lost_and_found() -> Benchmark:
+    """Fishyscapes Lost & Found; component sizes of the obstacle track, as SegmentMeIfYouCan uses for LostAndFound."""
+    return _benchmark("fishyscapes_lost_and_found", _OBSTACLE_TRACK)
+
+
+def fishyscapes_static() -> Benchmark:
+    """Fishyscapes Static."""
+    return _benchmark("fishyscapes_static", _ANOMALY_TRACK)
+
+
+def camvid() -> Benchmark:
+    """CamVid: held-out classes are the anomalies; without any, only closed-set figures."""
+    return _benchmark("camvid", None)
+
+
+def idd_lite() -> Benchmark:
+    """IDD-Lite: held-out classes are the anomalies; without any, only closed-set figures."""
+    return _benchmark("idd_lite", None)
+
+
+def folder(images: str | None = None, masks: str | None = None, values: str | None = None) -> Benchmark:
+    """Images and masks of one's own.
+
+    Args:
+        images: The folder of images below the root.
+        masks: The folder of masks below the root.
+        values: What mask values mean, ``"0:0,255:1"``.
+    """
+    return _of(folder_spec(images, masks, values), _ANOMALY_TRACK)
+
+
+def get_benchmark(name: str) -> Benchmark:
+    """Look a benchmark up.
+
+    Args:
+        name: Its name, with options where it takes any (``folder:images=photos;values=0:0,255:1``).
+
+    Raises:
+        ConfigError: The name or an option is unknown; the nearest known one is suggested.
+
+    Example:
+        >>> get_benchmark("road_obstacle_21").protocol.min_anomaly
+        10
+    """
+    return BENCHMARKS.create_from(parse_spec(name))
+
+
+def resolve_protocol(benchmark: Benchmark, name: str = "default") -> Protocol:
+    """The benchmark's protocol under a community's rules.
+
+    Args:
+        benchmark: Whose labels, split and component sizes stay.
+        name: ``default`` for its own rules, else a registered preset.
+
+    Raises:
+        ConfigError: There is no such protocol; the nearest name is suggested.
+
+    Example:
+        >>> resolve_protocol(get_benchmark("road_anomaly"), "caos").fpr_rule
+        'nearest'
+    """
+    return PROTOCOLS.get(name).factory(benchmark.protocol)
