@@ -1,1 +1,22 @@
-"""See the design notes in docs/."""
+"""Result cards for people: terminal and Markdown tables, curves, frame panels and one self-contained page."""
+
+from anomseg.report.cards import FIGURES, Card, Figure
+from anomseg.report.figures import pr_curve_figure, roc_curve_figure
+from anomseg.report.html import write_report
+from anomseg.report.panels import contact_sheet, frame_panel
+from anomseg.report.tables import markdown_table
+from anomseg.report.terminal import plain_table, print_cards
+
+__all__ = [
+    "FIGURES",
+    "Card",
+    "Figure",
+    "contact_sheet",
+    "frame_panel",
+    "markdown_table",
+    "plain_table",
+    "pr_curve_figure",
+    "print_cards",
+    "roc_curve_figure",
+    "write_report",
+]

@@ -1,0 +1,199 @@
+"""Reading result cards (the content of ``metrics.json``) for display: names, figures, intervals; nulls everywhere."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from anomseg.detectors.catalog import detector_names
+
+Card = Mapping[str, Any]
+MISSING = "-"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One column of a results table.
+
+    Attributes:
+        section: Key of the card that holds it.
+        key: Key within the section.
+        label: Heading.
+        lower_is_better: Whether small is good.
+    """
+
+    section: str
+    key: str
+    label: str
+    lower_is_better: bool = False
+
+    def of(self, card: Card) -> float | None:
+        """Its value on a card; None where the card has none."""
+        return number(section(card, self.section).get(self.key))
+
+    def interval(self, card: Card) -> tuple[float, float] | None:
+        """Its 95 % interval on a card; None where there is none."""
+        limits = section(card, f"{self.section}_ci95").get(self.key)
+        if isinstance(limits, Mapping):
+            limits = (limits.get("low"), limits.get("high"))
+        if not isinstance(limits, Sequence) or isinstance(limits, str) or len(limits) != 2:
+            return None
+        low, high = number(limits[0]), number(limits[1])
+        return None if low is None or high is None else (low, high)
+
+
+POOLED = (
+    Figure("pixel", "ap", "AP"),
+    Figure("pixel", "nap", "nAP"),
+    Figure("pixel", "auroc", "AUROC"),
+    Figure("pixel", "fpr95", "FPR95", lower_is_better=True),
+    Figure("pixel", "best_f1", "best F1"),
+)
+COMPONENT = (
+    Figure("component", "siou", "sIoU"),
+    Figure("component", "ppv", "PPV"),
+    Figure("component", "f1_star", "F1*"),
+    Figure("mdm", "value", "MDM"),
+)
+PER_IMAGE = (
+    Figure("per_image_mean", "ap", "AP per image"),
+    Figure("per_image_mean", "auroc", "AUROC per image"),
+    Figure("per_image_mean", "fpr95", "FPR95 per image", lower_is_better=True),
+)
+FIGURES = (*POOLED, *COMPONENT, *PER_IMAGE)
+
+
+def section(card: Card, key: str) -> Mapping[str, Any]:
+    """A part of a card; empty where it is missing or null."""
+    part = card.get(key)
+    return part if isinstance(part, Mapping) else {}
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def decimals(value: float | None, digits: int = 3) -> str:
+    """A figure as text.
+
+    Example:
+        >>> decimals(0.12349), decimals(None)
+        ('0.123', '-')
+    """
+    return MISSING if value is None else f"{value:.{digits}f}"
+
+
+def with_interval(figure: Figure, card: Card) -> str:
+    """A figure with its interval, ``0.123 [0.101, 0.149]``."""
+    limits = figure.interval(card)
+    text = decimals(figure.of(card))
+    return text if limits is None or text == MISSING else f"{text} [{limits[0]:.3f}, {limits[1]:.3f}]"
+
+
+def shown(figures: Sequence[Figure], cards: Sequence[Card]) -> list[Figure]:
+    """The figures that at least one card has."""
+    return [figure for figure in figures if any(figure.of(card) is not None for card in cards)]
+
+
+def best(figure: Figure, cards: Sequence[Card]) -> float | None:
+    """The best value among cards that are no controls, to the shown precision."""
+    values = [value for card in cards if not is_control(card) and (value := figure.of(card)) is not None]
+    if not values:
+        return None
+    return round(min(values) if figure.lower_is_better else max(values), 3)
+
+
+def detector_name(card: Card) -> str:
+    """The name of the row: the label of the run where it has one, else the detector's registry name."""
+    detector = card.get("detector")
+    if isinstance(detector, Mapping):
+        return str(detector.get("label") or detector.get("name") or "detector")
+    return str(detector or "detector")
+
+
+def row_names(cards: Sequence[Card]) -> list[str]:
+    """Row names of several cards; equal ones are numbered, as the folders of results are."""
+    seen: Counter[str] = Counter()
+    names = []
+    for card in cards:
+        name = detector_name(card)
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return names
+
+
+def is_control(card: Card) -> bool:
+    """Whether the row is a control that sees no network, or no more than a class map."""
+    detector = card.get("detector")
+    name = detector.get("name") if isinstance(detector, Mapping) else detector
+    return name in detector_names("control")
+
+
+def ordered(cards: Sequence[Card]) -> list[Card]:
+    """Detectors first, controls after them, each in the order given."""
+    return sorted(cards, key=is_control)
+
+
+def one_line(value: Any) -> str:
+    """A protocol, a segmenter or any other part of a card as one readable line."""
+    if value is None:
+        return MISSING
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key} {one_line(item)}" for key, item in value.items() if item not in (None, {}, [], ""))
+    if isinstance(value, (list, tuple)):
+        return ", ".join(one_line(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)
+
+
+def protocol_line(card: Card) -> str:
+    """Name and version of the protocol, then all its rules."""
+    protocol = card.get("protocol")
+    if not isinstance(protocol, Mapping):
+        return one_line(protocol)
+    rest = {key: value for key, value in protocol.items() if key not in ("name", "version")}
+    name = " ".join(str(protocol[key]) for key in ("name", "version") if protocol.get(key) is not None)
+    rules = one_line(rest)
+    return f"{name}: {rules}" if name and rules else name or rules
+
+
+def segmenter_line(card: Card) -> str:
+    """Name, working size and short hash of the network; its class list is left out."""
+    segmenter = card.get("segmenter")
+    if not isinstance(segmenter, Mapping):
+        return one_line(segmenter)
+    parts = [str(segmenter.get("name") or "network")]
+    size = segmenter.get("size")
+    if isinstance(size, Sequence) and len(size) == 2:
+        parts.append(f"{size[1]}x{size[0]}")
+    if segmenter.get("sha256"):
+        parts.append(f"sha256 {str(segmenter['sha256'])[:12]}")
+    return ", ".join(parts)
+
+
+def data_line(card: Card) -> str:
+    """Benchmark, frames, labelled pixels and prevalence."""
+    pixels = section(card, "pixels")
+    parts = [str(card.get("benchmark") or "benchmark"), f"{card.get('frames', MISSING)} frames"]
+    counts = [f"{key} {pixels[key]:,}" for key in ("inlier", "anomaly", "void") if number(pixels.get(key)) is not None]
+    if counts:
+        parts.append("pixels: " + ", ".join(counts))
+    parts.append(f"prevalence {decimals(number(card.get('prevalence')), 4)}")
+    return "; ".join(parts)
+
+
+def common_lines(cards: Sequence[Card]) -> list[str]:
+    """What stands under every table: data, protocol and network, each distinct line once."""
+    lines = []
+    for heading, describe in (("data", data_line), ("protocol", protocol_line), ("segmenter", segmenter_line)):
+        lines += [f"{heading}: {line}" for line in dict.fromkeys(describe(card) for card in cards)]
+    return lines
