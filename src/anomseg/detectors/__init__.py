@@ -1,6 +1,22 @@
 """Detectors: a scene goes in, an anomaly map comes out; higher means more anomalous, everywhere."""
 
-from anomseg.detectors.base import Detector, Upsample, anomaly_maps
-from anomseg.detectors.catalog import DEFAULT_DETECTOR, create_detector, detector_names
+from anomseg.detectors.base import Detector, Progress, Upsample, anomaly_maps
+from anomseg.detectors.catalog import DEFAULT_DETECTOR, create_detector, detector_names, resolve_detector
+from anomseg.detectors.fitting import overlapping_frames
+from anomseg.detectors.saved import is_detector_directory, load_detector, save_detector, segmenter_matches
 
-__all__ = ["DEFAULT_DETECTOR", "Detector", "Upsample", "anomaly_maps", "create_detector", "detector_names"]
+__all__ = [
+    "DEFAULT_DETECTOR",
+    "Detector",
+    "Progress",
+    "Upsample",
+    "anomaly_maps",
+    "create_detector",
+    "detector_names",
+    "is_detector_directory",
+    "load_detector",
+    "overlapping_frames",
+    "resolve_detector",
+    "save_detector",
+    "segmenter_matches",
+]

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
-from anomseg.errors import CompatibilityError
-from anomseg.segmenters.base import Segmenter
+from anomseg.errors import CompatibilityError, FrameError
+from anomseg.segmenters.base import Segmenter, Size
 from anomseg.segmenters.scene import Scene
 from anomseg.types import Flags, Frame, Needs
 
 Upsample = Literal["logits", "score"]
+Progress = Callable[[Frame, FrameError | None], None]
+"""Called after each frame of a fit, with the error where the frame was skipped."""
 
 
 class Detector:
     """Base of all detectors.
 
     A constructor only stores its arguments under their own names; `fit` fills tensors that `state` returns.
+
+    Attributes:
+        fitted_on: What it was fitted on (frames, their fingerprints, the network), JSON-ready; None before.
+        segmenter_identity: `Segmenter.identity` of the network it belongs to; None where it belongs to none.
     """
 
     registry_name: ClassVar[str]
@@ -28,6 +34,7 @@ class Detector:
 
     def __init__(self) -> None:
         self.fitted_on: dict[str, Any] | None = None
+        self.segmenter_identity: dict[str, Any] | None = None
 
     def needs(self, segmenter: Segmenter | None) -> Needs:
         """What this detector reads of a network, asked before any work.
@@ -52,20 +59,30 @@ class Detector:
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it scores")
 
-    def fit(self, segmenter: Segmenter | None, frames: Iterable[Frame]) -> Self:
+    def fit(
+        self,
+        segmenter: Segmenter | None,
+        frames: Iterable[Frame],
+        *,
+        size: Size | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
         """Estimate what the detector needs from in-distribution frames; most detectors need nothing.
 
         Args:
             segmenter: The network it will score.
-            frames: In-distribution frames, read once.
+            frames: In-distribution frames, read once; those that cannot be read are skipped and recorded.
+            size: Working size ``(height, width)`` that overrides the segmenter's, as scoring will.
+            progress: Called after each frame.
 
         Returns:
             Itself.
 
         Raises:
-            CompatibilityError: This detector has nothing to fit.
+            CompatibilityError: This detector has nothing to fit, or the network lacks what it reads.
+            DataError: No frame could be used.
         """
-        del segmenter, frames
+        del segmenter, frames, size, progress
         raise CompatibilityError(f"{self.registry_name} needs no fitting; use it as it is")
 
     def state(self) -> dict[str, Tensor]:
@@ -86,6 +103,18 @@ class Detector:
         """Whether the detector can score."""
         return not self.flags.needs_fit or bool(self.state())
 
+    def require_fitted(self) -> None:
+        """Refuse to go on before `fit`.
+
+        Raises:
+            CompatibilityError: The detector has not been fitted.
+        """
+        if not self.is_fitted:
+            raise CompatibilityError(
+                f"{self.registry_name} has not been fitted; run 'anomseg fit --detector {self.registry_name} ...' "
+                "and give the directory that it saves"
+            )
+
     @property
     def bounded(self) -> bool:
         """Whether the score lies in [0, 1] by construction, with the present options."""
@@ -98,10 +127,11 @@ class Detector:
         }
 
     def card(self) -> dict[str, Any]:
-        """What every result card says about this detector."""
+        """What every result card says about this detector; the fingerprints of single frames stay in the saved form."""
         flags = {name: getattr(self.flags, name) for name in Flags.__dataclass_fields__}
         flags["bounded"] = self.bounded
-        return {"name": self.registry_name, "parameters": self.get_params(), **flags, "fitted_on": self.fitted_on}
+        fitted_on = {key: value for key, value in (self.fitted_on or {}).items() if key != "fingerprints"}
+        return {"name": self.registry_name, "parameters": self.get_params(), **flags, "fitted_on": fitted_on or None}
 
     def __repr__(self) -> str:
         options = ", ".join(f"{key}={value!r}" for key, value in self.get_params().items())
@@ -121,11 +151,7 @@ def anomaly_maps(detector: Detector, scene: Scene) -> list[Tensor]:
     Raises:
         CompatibilityError: The detector has not been fitted.
     """
-    if not detector.is_fitted:
-        raise CompatibilityError(
-            f"{detector.registry_name} has not been fitted; run 'anomseg fit --detector {detector.registry_name} ...' "
-            "and give the saved directory"
-        )
+    detector.require_fitted()
     maps: dict[int, Tensor] = {}
     with torch.inference_mode(mode=not detector_needs_grad(detector)):
         for rows, part in scene.by_image_size():

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from anomseg.detectors.base import Detector
+from anomseg.detectors.saved import load_detector
+from anomseg.errors import ConfigError
 from anomseg.registry import DETECTORS, Spec, parse_spec
 
 DEFAULT_DETECTOR = "energy"
 
-_POSTHOC = "anomseg.detectors.posthoc"
-
-DETECTORS.register("msp", f"{_POSTHOC}:MSP", "one minus the maximum softmax probability", tags=["posthoc", "bounded"])
-DETECTORS.register("max_logit", f"{_POSTHOC}:MaxLogit", "minus the maximum logit", tags=["posthoc"])
-DETECTORS.register("entropy", f"{_POSTHOC}:Entropy", "entropy of the softmax, over ln C", tags=["posthoc", "bounded"])
-DETECTORS.register("energy", f"{_POSTHOC}:Energy", "free energy, minus logsumexp of the logits", tags=["posthoc"])
+for _name, _target, _summary, _tags in (
+    ("msp", "posthoc:MSP", "one minus the maximum softmax probability", ("posthoc", "bounded")),
+    ("max_logit", "posthoc:MaxLogit", "minus the maximum logit", ("posthoc",)),
+    ("entropy", "posthoc:Entropy", "entropy of the softmax, over ln C", ("posthoc", "bounded")),
+    ("energy", "posthoc:Energy", "free energy, minus logsumexp of the logits", ("posthoc",)),
+    ("sml", "sml:SML", "standardized max logits, suppressed at boundaries and smoothed", ("fitted",)),
+    ("chance", "controls:Chance", "control: uniform noise", ("control", "no-network", "bounded")),
+    (
+        "position_prior",
+        "position_prior:PositionPrior",
+        "control: the position in the picture alone; fitted, the frequency of road there",
+        ("control", "no-network", "fittable"),
+    ),
+    (
+        "local_contrast",
+        "controls:LocalContrast",
+        "control: difference of grey to its surroundings",
+        ("control", "no-network", "bounded"),
+    ),
+    ("not_road", "controls:NotRoad", "control: one minus the probability of road", ("control", "bounded")),
+):
+    DETECTORS.register(_name, f"anomseg.detectors.{_target}", _summary, tags=_tags)
 
 
 def detector_names(tag: str | None = None) -> list[str]:
     """Names of all registered detectors, or of those that carry ``tag``.
 
     Args:
-        tag: Such as ``"posthoc"``, ``"fitted"``, ``"control"``, ``"no-network"`` or ``"bounded"``.
+        tag: ``"posthoc"``, ``"fitted"`` (has to be), ``"fittable"`` (may be), ``"control"``, ``"no-network"`` or
+            ``"bounded"`` (in [0, 1] as it comes).
 
     Example:
         >>> detector_names("posthoc")
@@ -57,3 +77,31 @@ def create_detector(spec: str | Spec, **options: Any) -> Detector:
     if not options:
         return written
     return DETECTORS.create(spec.name, **{**written.get_params(), **options})
+
+
+def resolve_detector(what: str | Path | Spec | Detector, **options: Any) -> Detector:
+    """Whatever a user may write for a detector: a name with options, or a directory with a saved one.
+
+    Args:
+        what: A registered name, ``name:key=value``, a directory written by `save_detector`, or a detector at hand.
+            A registered name goes before a directory of that name; write ``./name`` for the latter.
+        **options: Constructor options, for a name.
+
+    Raises:
+        ConfigError: An unknown name or option, or options given for a saved detector.
+        DataError: A directory that holds no detector.
+
+    Example:
+        >>> resolve_detector("msp")
+        MSP(upsample='logits', check_logits=True)
+    """
+    if isinstance(what, Detector):
+        return what
+    if isinstance(what, Spec):
+        return create_detector(what, **options)
+    name = str(what).partition(":")[0]
+    if name in DETECTORS or not ("/" in name or "\\" in name or Path(what).is_dir()):
+        return create_detector(str(what), **options)
+    if options:
+        raise ConfigError(f"{what} is a saved detector, whose options are fixed: {', '.join(options)} cannot be set")
+    return load_detector(what)

@@ -143,12 +143,15 @@ def dilated_smoothing(score: Tensor) -> Tensor:
     reach = GAUSSIAN_TAPS // 2 * GAUSSIAN_DILATION
     height, width = score.shape[-2:]
     # The kernel and the repeated edges are separable, and shifted sums beat a dilated convolution on a CPU. Adding them
-    # one by one fixes the order of the sum, so that a map does not depend on its batch.
+    # one by one fixes the order of the sum, so that a map does not depend on its batch; adding differences to the
+    # middle tap leaves a constant map exactly as it was.
     for axis, length, pad in ((-2, height, (0, 0, reach, reach)), (-1, width, (reach, reach, 0, 0))):
         padded = F.pad(score[:, None], pad, mode="replicate")[:, 0]
-        score = padded.narrow(axis, 0, length) * kernel[0]
-        for tap in range(1, GAUSSIAN_TAPS):
-            score = score + padded.narrow(axis, tap * GAUSSIAN_DILATION, length) * kernel[tap]
+        smooth = score
+        for tap, weight in enumerate(kernel):
+            if tap != GAUSSIAN_TAPS // 2:
+                smooth = smooth + (padded.narrow(axis, tap * GAUSSIAN_DILATION, length) - score) * weight
+        score = smooth
     return score
 
 

@@ -1,0 +1,222 @@
+"""Detector directories: ``detector.json`` (name, parameters, what it was fitted on) and ``state.safetensors``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from anomseg._version import __version__
+from anomseg.detectors.base import Detector
+from anomseg.detectors.fitting import digest_of
+from anomseg.errors import CompatibilityError, DataError, unknown_name
+from anomseg.files import read_json, sha256_of_file, write_bytes, write_json
+from anomseg.registry import DETECTORS, convert_options, option_names
+from anomseg.segmenters.base import Segmenter
+
+CONFIG, STATE, NETWORKS = "detector.json", "state.safetensors", "networks"
+SCHEMA = 1
+
+
+def save_detector(detector: Detector, directory: str | Path, segmenter: Segmenter | None = None) -> None:
+    """Write a detector so that `load_detector` gives back one that scores bit for bit the same.
+
+    The directory appears whole or not at all: it is written beside its place and then renamed.
+
+    Args:
+        detector: A registered detector; one that needs fitting must be fitted.
+        directory: Made if missing; an earlier detector in it is replaced.
+        segmenter: The network it belongs to, where the detector was not fitted on one.
+
+    Raises:
+        CompatibilityError: The detector is not registered or not fitted, its parameters are not plain values, or it
+            was fitted on another network than ``segmenter``.
+        DataError: The directory holds other files, or cannot be written.
+    """
+    name = getattr(detector, "registry_name", "")
+    if name not in DETECTORS or type(detector) is not DETECTORS.get(name).factory:
+        raise CompatibilityError(f"{type(detector).__name__} is not a registered detector, so it could not be loaded")
+    detector.require_fitted()
+    warning = segmenter_matches(detector, segmenter) if segmenter is not None else None
+    if warning is not None:
+        raise CompatibilityError(warning)
+    identity = detector.segmenter_identity or (segmenter.identity() if segmenter is not None else None)
+    state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in detector.state().items()}
+    target = Path(directory).absolute()
+    _check_target(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".part"))
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    try:
+        draft.chmod(0o755)
+        written = None
+        if state:
+            write_bytes(draft / STATE, save_tensors(state, metadata={"format": "pt"}))
+            written = {"sha256": sha256_of_file(draft / STATE)}
+        content = {
+            "schema": SCHEMA,
+            "detector": name,
+            "parameters": detector.get_params(),
+            "flags": {key: value for key, value in detector.card().items() if isinstance(value, bool | int)},
+            "segmenter": identity,
+            "fitted_on": detector.fitted_on,
+            "state": written,
+            "calibration": None,
+            "library_version": __version__,
+        }
+        try:
+            write_json(draft / CONFIG, content)
+        except (TypeError, ValueError) as error:
+            raise CompatibilityError(f"parameters of {name} cannot be written as JSON: {error}") from error
+        _swap(draft, target)
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _check_target(target: Path) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise DataError(f"{target} is a file; choose another directory for the detector")
+    strangers = sorted(entry.name for entry in target.iterdir() if entry.name not in (CONFIG, STATE, NETWORKS))
+    if strangers or (any(target.iterdir()) and not (target / CONFIG).is_file()):
+        what = f"holds other files ({strangers[0]})" if strangers else "is no detector directory"
+        raise DataError(f"{target} {what} and is not replaced; choose another directory for the detector")
+
+
+def _swap(draft: Path, target: Path) -> None:
+    """Put ``draft`` in the place of ``target``; what was there goes only once the new one stands."""
+    if not target.exists():
+        os.replace(draft, target)  # noqa: PTH105 - named as what it is, the atomic call
+        return
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".old") as aside:
+        earlier = Path(aside) / target.name
+        target.rename(earlier)
+        try:
+            os.replace(draft, target)  # noqa: PTH105
+        except BaseException:
+            earlier.rename(target)
+            raise
+
+
+def _cannot_write(target: Path, error: OSError) -> DataError:
+    return DataError(f"cannot write {target}: {error.strerror or error}; free some space or choose another --out")
+
+
+def is_detector_directory(path: str | Path) -> bool:
+    """Whether ``path`` is a directory written by `save_detector`."""
+    return (Path(path) / CONFIG).is_file()
+
+
+def load_detector(directory: str | Path) -> Detector:
+    """Take back what `save_detector` wrote.
+
+    Args:
+        directory: The directory.
+
+    Returns:
+        The detector, ready to score.
+
+    Raises:
+        DataError: The directory or a file in it is missing, damaged or changed.
+        ConfigError: An unknown detector, or a parameter with a value that it cannot have.
+        CompatibilityError: The state does not fit the detector.
+    """
+    folder = Path(directory)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a directory; give one written by 'anomseg fit'")
+    if not is_detector_directory(folder):
+        raise DataError(f"{folder} holds no {CONFIG}; give a directory written by 'anomseg fit'")
+    path = folder / CONFIG
+    content = _read_config(path)
+    name = content["detector"]
+    factory = DETECTORS.get(name).factory
+    known = option_names(factory) or []
+    for key in content["parameters"]:
+        if key not in known:
+            raise DataError(f"{path}: {unknown_name(f'parameter of {name}', key, known)}")
+    detector: Detector = factory(**convert_options(factory, content["parameters"], str(path)))
+    try:
+        detector.load_state(_read_state(folder, content["state"]))
+    except CompatibilityError as error:
+        raise CompatibilityError(f"{folder / STATE}: {error}") from error
+    if not detector.is_fitted:
+        raise DataError(f"{path} names no state, and {name} cannot score before it is fitted; fit it again")
+    detector.fitted_on = content["fitted_on"]
+    detector.segmenter_identity = content["segmenter"]
+    return detector
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Read ``detector.json`` and check everything about it but the parameters' values."""
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("detector"), str):
+        raise DataError(f"{path} names no detector; was it written by anomseg?")
+    if content.get("schema") != SCHEMA:
+        raise DataError(f"{path} has schema {content.get('schema')!r}, this version reads {SCHEMA}; update anomseg")
+    for key, kinds in (
+        ("parameters", dict),
+        ("segmenter", dict | None),
+        ("fitted_on", dict | None),
+        ("state", dict | None),
+    ):
+        if key not in content or not isinstance(content[key], kinds):
+            raise DataError(f"{path} is damaged: {key!r} is missing or of another kind; fit the detector again")
+    if content.get("calibration") is not None:
+        raise DataError(f"{path} carries a calibration, which this version cannot read; update anomseg")
+    fitted_on = content["fitted_on"]
+    if fitted_on is not None:
+        prints = fitted_on.get("fingerprints")
+        if not isinstance(prints, list) or not all(isinstance(item, str) for item in prints):
+            raise DataError(f"{path} is damaged: it does not list the frames it was fitted on; fit the detector again")
+        if fitted_on.get("sha256") != digest_of(prints) or fitted_on.get("frames") != len(prints):
+            raise DataError(f"{path} was changed: the frames it was fitted on do not have their sha256; fit it again")
+    return content
+
+
+def _read_state(folder: Path, written: Mapping[str, Any] | None) -> dict[str, Tensor]:
+    if written is None:
+        return {}
+    path = folder / STATE
+    if not path.is_file():
+        raise DataError(f"{path} is missing; copy the whole directory, or fit the detector again")
+    if sha256_of_file(path) != written.get("sha256"):
+        raise DataError(f"{path} is damaged: its sha256 is not the one in {CONFIG}; fit the detector again")
+    try:
+        return load_tensors(path.read_bytes())
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise DataError(f"{path} is no safetensors file: {' '.join(str(error).split())}") from error
+
+
+def segmenter_matches(detector: Detector, segmenter: Segmenter | None) -> str | None:
+    """Compare a network with the one that a detector was fitted on.
+
+    Args:
+        detector: Any detector.
+        segmenter: The network it is about to score; None where there is none.
+
+    Returns:
+        A one-line warning where the hashes differ; None where they agree or there is nothing to compare.
+    """
+    identity = detector.segmenter_identity
+    if identity is None or segmenter is None:
+        return None
+    fitted, own = str(identity.get("sha256")), segmenter.fingerprint()
+    if fitted == own:
+        return None
+    return (
+        f"{detector.registry_name} was fitted on another network ({identity.get('name')}, sha256 {fitted[:12]}) "
+        f"than this one ({segmenter.registry_name}, {own[:12]}); fit it again on this one"
+    )
