@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ class NetworkConfig:
         start: A saved segmenter whose weights to start from instead of random ones.
         balance: Weigh classes by the inverse logarithm of their frequency.
         auxiliary: Weight of the auxiliary loss, where the network has an auxiliary head.
+        loss_stride: The loss reads every n-th pixel of a crop in both directions; 2 saves a third of a step's time.
         half: Store the result as float16.
     """
 
@@ -54,6 +56,7 @@ class NetworkConfig:
     start: str | None = None
     balance: bool = True
     auxiliary: float = 0.4
+    loss_stride: int = 1
     half: bool = True
 
 
@@ -109,6 +112,7 @@ class SegmentationModule(lightning.LightningModule):
             side = set_valued_cross_entropy(auxiliary, rows[:, ::stride, ::stride], sets, weights)
         else:
             main, side = self.segmenter(batch).logits, rows.new_zeros((), dtype=torch.float32)
+        rows = rows[:, :: self.network.loss_stride, :: self.network.loss_stride]
         main = F.interpolate(main.float(), rows.shape[-2:], mode="bilinear", align_corners=False)
         return set_valued_cross_entropy(main, rows, sets, weights) + self.network.auxiliary * side
 
@@ -239,6 +243,7 @@ class SegmentationStage:
         Returns:
             What was trained: steps, images seen, seconds, final validation figures.
         """
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         lightning.seed_everything(self.recipe.seed, verbose=False)
         segmenter = self._segmenter()
         sources = [*self.sources, self.validation]
@@ -286,11 +291,16 @@ class SegmentationStage:
             precision=self.optimiser.precision,  # type: ignore[arg-type]
             max_epochs=self.optimiser.steps // self.optimiser.validate_every,
             gradient_clip_val=self.optimiser.clip,
-            logger=CSVLogger(folder, name="log", version=""),
+            logger=CSVLogger(folder, name="log", version=_next_log(folder / "log")),
             callbacks=[checkpoint, *callbacks, *([] if quiet else [TQDMProgressBar(refresh_rate=10)])],
             enable_progress_bar=not quiet,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            log_every_n_steps=50,
+            log_every_n_steps=min(50, self.optimiser.validate_every),
             default_root_dir=folder,
         )
+
+
+def _next_log(folder: Path) -> str:
+    """A fresh log folder for each start, because Lightning deletes the log of the run that it resumes."""
+    return f"start-{sum(1 for _ in folder.glob('start-*')) + 1}"

@@ -1,0 +1,118 @@
+"""Options that several commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from anomseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jsonargparse import ArgumentParser, Namespace
+
+    from anomseg.detectors.base import Detector
+    from anomseg.segmenters import Segmenter
+
+SEGMENTER_HELP = "network: bundled, erfnet:WEIGHTS, or a directory written by anomseg (see 'anomseg list segmenters')"
+DETECTOR_HELP = (
+    "detectors: names with options (energy:temperature=2), saved directories; commas separate several, and the "
+    "option may repeat (see 'anomseg list detectors')"
+)
+
+
+def add_network(parser: ArgumentParser, default: str | None = "bundled") -> None:
+    """``--segmenter``, ``--size`` and ``--device``."""
+    parser.add_argument("--segmenter", type=str, default=default, help=SEGMENTER_HELP)
+    parser.add_argument(
+        "--size", type=str, default=None, help="working size HEIGHTxWIDTH of the network, instead of its own"
+    )
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+
+
+def add_run(parser: ArgumentParser) -> None:
+    """``--seed`` and ``--quiet``."""
+    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice")
+    parser.add_argument("--quiet", action="store_true", help="show no progress and no summary")
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Read ``HEIGHTxWIDTH``.
+
+    Raises:
+        ConfigError: It is something else, or a side is out of range.
+
+    Example:
+        >>> parse_size("512x1024")
+        (512, 1024)
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text.strip())
+    if not match or min(int(side) for side in match.groups()) < 1:
+        raise ConfigError(f"--size {text!r} is not HEIGHTxWIDTH, such as 512x1024")
+    height, width = (int(side) for side in match.groups())
+    if height * width > 100_000_000:
+        raise ConfigError(f"--size {text} has more than 100 million pixels")
+    return height, width
+
+
+def parse_data(text: str) -> tuple[str, str, str | None]:
+    """Read ``NAME=ROOT[@SPLIT]``.
+
+    Raises:
+        ConfigError: There is no ``=``.
+
+    Example:
+        >>> parse_data("camvid=data/CamVid@train")
+        ('camvid', 'data/CamVid', 'train')
+        >>> parse_data("camvid=data/CamVid")
+        ('camvid', 'data/CamVid', None)
+    """
+    name, equals, rest = text.partition("=")
+    if not equals or not rest:
+        raise ConfigError(f"--data {text!r} is not NAME=ROOT or NAME=ROOT@SPLIT, such as camvid=CamVid@train")
+    root, at, split = rest.rpartition("@")
+    return (name, root, split) if at and "/" not in split else (name, rest, None)
+
+
+def open_segmenter(options: Namespace) -> Segmenter:
+    """The network a command was asked for, on its device, at its working size."""
+    from anomseg.inference.predictor import find_device  # noqa: PLC0415 - kept out of start-up
+    from anomseg.segmenters import load_segmenter  # noqa: PLC0415
+
+    segmenter = load_segmenter(options.segmenter)
+    size = parse_size(options.size)
+    if size is not None:
+        segmenter.size = size
+    return segmenter.to(find_device(options.device))
+
+
+def open_detectors(texts: Sequence[str]) -> list[tuple[str, Detector]]:
+    """Detectors with the names their results are filed under.
+
+    Args:
+        texts: Values of ``--detector``; a part that is a directory is a saved detector.
+
+    Returns:
+        Pairs of name and detector; a name that occurs again gets ``-2`` and so on.
+    """
+    from pathlib import Path  # noqa: PLC0415
+
+    from anomseg.detectors import create_detector, load_detector  # noqa: PLC0415 - kept out of start-up
+
+    found: list[tuple[str, Detector]] = []
+    taken: dict[str, int] = {}
+    for part in (part.strip() for text in texts for part in text.split(",") if part.strip()):
+        detector: Any
+        if Path(part).is_dir():
+            name, detector = Path(part).resolve().name, load_detector(part)
+        else:
+            detector = create_detector(part)
+            name = detector.registry_name
+        taken[name] = taken.get(name, 0) + 1
+        found.append((name if taken[name] == 1 else f"{name}-{taken[name]}", detector))
+    if not found:
+        raise ConfigError("no detector was named; try --detector energy")
+    return found

@@ -1,0 +1,44 @@
+"""Check a data set on disk: name what is missing, extra or of a wrong value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anomseg.errors import EXIT_ERROR, EXIT_OK, unknown_name
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+ACTIONS = ("verify",)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options of this command."""
+    parser.add_argument("action", type=str, help="verify")
+    parser.add_argument("name", type=str, help="benchmark (see 'anomseg list benchmarks')")
+    parser.add_argument("--root", type=str, required=True, help="its folder")
+    parser.add_argument("--split", type=str, default=None, help="which split; the benchmark's own where not given")
+    parser.add_argument("--layout", type=str, default=None, help="folder layout, where several could fit")
+    parser.add_argument("--label-values", type=str, default=None, help="value table raw:label, such as 0:0,1:1,255:255")
+    parser.add_argument("--quiet", action="store_true", help="show problems only")
+
+
+def run(options: Namespace) -> int:
+    """Verify and print one line a finding; exit code 2 where something is wrong."""
+    if options.action not in ACTIONS:
+        raise unknown_name("data action", options.action, ACTIONS)
+    from anomseg.cli.output import Progress, say  # noqa: PLC0415
+    from anomseg.data import verify  # noqa: PLC0415 - kept out of start-up
+
+    with Progress(f"verifying {options.name}", options.quiet) as progress:
+        report = verify(
+            options.name,
+            root=options.root,
+            split=options.split,
+            layout=options.layout,
+            label_values=options.label_values,
+            on_progress=progress,
+        )
+    for line in report.lines():
+        say(line, options.quiet and report.ok)
+    return EXIT_OK if report.ok else EXIT_ERROR

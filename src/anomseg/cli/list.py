@@ -1,0 +1,54 @@
+"""List what is there: segmenters, detectors, benchmarks, protocols or recipes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anomseg.errors import EXIT_OK, unknown_name
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+KINDS = ("segmenters", "detectors", "benchmarks", "protocols", "recipes")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options of this command."""
+    parser.add_argument("kind", type=str, help=", ".join(KINDS))
+
+
+def run(options: Namespace) -> int:
+    """Print one line an entry: name, summary, tags."""
+    if options.kind not in KINDS:
+        raise unknown_name("kind", options.kind, KINDS)
+    from rich.console import Console  # noqa: PLC0415 - kept out of start-up
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("name", no_wrap=True)
+    table.add_column("what it is")
+    for name, summary in _entries(options.kind):
+        table.add_row(name, summary)
+    Console(soft_wrap=False).print(table)
+    return EXIT_OK
+
+
+def _entries(kind: str) -> list[tuple[str, str]]:
+    if kind == "recipes":
+        from anomseg.training import recipe_names  # noqa: PLC0415
+
+        return [(name, f"anomseg train {name} --out DIR") for name in recipe_names()]
+    import anomseg.benchmarks  # noqa: PLC0415 - importing a floor fills its registry
+    import anomseg.detectors
+    import anomseg.segmenters  # noqa: F401
+    from anomseg import registry  # noqa: PLC0415
+
+    chosen = {
+        "segmenters": registry.SEGMENTERS,
+        "detectors": registry.DETECTORS,
+        "benchmarks": registry.BENCHMARKS,
+        "protocols": registry.PROTOCOLS,
+    }[kind]
+    return [
+        (entry.name, entry.summary + (f" [{', '.join(sorted(entry.tags))}]" if entry.tags else "")) for entry in chosen
+    ]

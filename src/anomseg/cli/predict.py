@@ -1,0 +1,85 @@
+"""Score images and write anomaly maps, heat-map overlays, masks and segmentations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anomseg.cli.arguments import DETECTOR_HELP, add_network, add_run, open_detectors, open_segmenter
+from anomseg.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTIAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jsonargparse import ArgumentParser, Namespace
+
+    from anomseg.cli.output import Progress
+    from anomseg.inference import PredictSummary
+    from anomseg.inference import Progress as Report
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options of this command."""
+    parser.add_argument("inputs", type=str, nargs="+", help="images, folders, globs, or @list.txt")
+    add_network(parser)
+    parser.add_argument("--detector", type=str, action="append", help=DETECTOR_HELP + "; default energy")
+    parser.add_argument("--out", type=str, default="anomseg-out", help="folder of the results; several detectors get "
+                        "a subfolder each")
+    parser.add_argument("--threshold", type=float, default=None, help="scores at or above it are anomalous: writes a mask")
+    parser.add_argument("--format", type=str, default="png,npy", help="any of png (pictures), npy, hdf5 (as "
+                        "SegmentMeIfYouCan exchanges maps), separated by commas")
+    parser.add_argument("--dtype", type=str, default="float32", help="of npy maps: float32 or float16")
+    parser.add_argument("--range", type=float, nargs=2, default=None, help="scores at both ends of the colours")
+    parser.add_argument("--roi", type=str, default=None, help="mask image; scores count where it is not zero")
+    parser.add_argument("--batch-size", type=int, default=1, help="images in one forward pass")
+    parser.add_argument("--overwrite", action="store_true", help="redo images whose results are there already")
+    add_run(parser)
+
+
+def run(options: Namespace) -> int:
+    """Predict with each detector."""
+    from pathlib import Path  # noqa: PLC0415
+
+    from anomseg.cli.output import Progress, say, warn  # noqa: PLC0415
+    from anomseg.inference import predict_to_directory  # noqa: PLC0415 - kept out of start-up
+
+    detectors = open_detectors(options.detector or ["energy"])
+    segmenter = open_segmenter(options)
+    formats = [part.strip() for part in options.format.split(",") if part.strip()]
+    code = EXIT_OK
+    for name, detector in detectors:
+        out = Path(options.out) / name if len(detectors) > 1 else Path(options.out)
+        with Progress(f"predicting with {name}", options.quiet) as progress:
+            summary = predict_to_directory(
+                options.inputs,
+                segmenter,
+                detector,
+                out,
+                formats,
+                dtype=options.dtype,
+                threshold=options.threshold,
+                roi=options.roi,
+                batch_size=options.batch_size,
+                on_progress=_relay(progress),
+                seed=options.seed,
+                range=tuple(options.range) if options.range else None,
+                overwrite=options.overwrite,
+            )
+        for item, reason in summary.skipped:
+            warn(f"skipped {item}: {reason}")
+        say(f"{name}: {_describe(summary)}; results in {out}", options.quiet)
+        if summary.skipped:
+            code = EXIT_PARTIAL if summary.done or summary.kept else EXIT_ERROR
+    return code
+
+
+def _relay(progress: Progress) -> Callable[[Report], None]:
+    return lambda report: progress(report.finished, report.total)
+
+
+def _describe(summary: PredictSummary) -> str:
+    parts = [f"{len(summary.done)} done"]
+    if summary.kept:
+        parts.append(f"{len(summary.kept)} kept from before")
+    if summary.skipped:
+        parts.append(f"{len(summary.skipped)} skipped")
+    return ", ".join(parts) + f" in {summary.seconds:.1f} s ({summary.throughput:.2f} images/s)"

@@ -1,0 +1,60 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anomseg.training.augment import AugmentConfig, augment
+
+PLAIN = {"colour": 0.0, "gamma": 0.0}
+
+
+def _pair(height=30, width=40):
+    classes = np.random.default_rng(1).integers(0, 5, (height, width)).astype(np.uint8)
+    # A picture whose grey value tells its class, so that image and labels can be compared after moving.
+    return np.repeat((classes * 50)[..., None], 3, axis=2), classes
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1000), st.tuples(st.integers(5, 60), st.integers(5, 60)))
+def test_shape_values_and_determinism(seed, crop):
+    image, classes = _pair()
+    config = AugmentConfig(crop=crop, scale=(0.5, 2.0))
+    first = augment(image, classes, config, np.random.default_rng(seed))
+    again = augment(image, classes, config, np.random.default_rng(seed))
+    assert first[0].shape == (*crop, 3)
+    assert first[1].shape == crop
+    assert np.array_equal(first[0], again[0])
+    assert np.array_equal(first[1], again[1])
+    assert set(np.unique(first[1])) <= {0, 1, 2, 3, 4, 255}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000))
+def test_labels_move_with_the_image(seed):
+    image, classes = _pair()
+    config = AugmentConfig(crop=(20, 25), scale=(1.0, 1.0), **PLAIN)
+    pixels, labels = augment(image, classes, config, np.random.default_rng(seed))
+    assert np.array_equal(pixels[..., 0], labels * 50)
+
+
+def test_a_crop_beyond_the_image_is_void_there():
+    image, classes = _pair(10, 10)
+    _, labels = augment(image, classes, AugmentConfig(crop=(16, 12), scale=(1, 1), flip=0, **PLAIN), np.random.default_rng(0))
+    assert (labels[10:] == 255).all()
+    assert (labels[:, 10:] == 255).all()
+    assert (labels[:10, :10] == classes).all()
+
+
+def test_flips_happen_at_the_given_rate():
+    image, classes = _pair()
+    config = AugmentConfig(crop=(30, 40), scale=(1, 1), flip=0.5, **PLAIN)
+    rng = np.random.default_rng(0)
+    flipped = sum(np.array_equal(augment(image, classes, config, rng)[1], classes[:, ::-1]) for _ in range(200))
+    assert 70 < flipped < 130
+
+
+def test_colour_changes_pixels_but_never_labels():
+    image, classes = _pair()
+    config = AugmentConfig(crop=(30, 40), scale=(1, 1), flip=0)
+    pixels, labels = augment(image, classes, config, np.random.default_rng(3))
+    assert not np.array_equal(pixels, image)
+    assert np.array_equal(labels, classes)

@@ -1,0 +1,121 @@
+"""The training floor end to end on a tiny network and tiny pictures."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from anomseg.errors import ConfigError
+from anomseg.segmenters import load_segmenter, make_scene
+from anomseg.training import load_recipe, train
+
+RECIPE = """
+recipe: tiny
+seed: 3
+roots: {{camvid: "{camvid}", idd_lite: "{idd}"}}
+stages:
+  - name: net
+    stage: segmentation
+    module: {{network: pyramid, options: {{size: [48, 64], widths: [8, 12, 16, 24], bottleneck: 16}}, half: false}}
+    data:
+      space: camvid
+      sources: [{{benchmark: camvid, split: train, share: 3}}, {{benchmark: idd_lite, split: train, share: 1}}]
+      validation: {{benchmark: camvid, split: val}}
+      batch_size: 2
+      augment: {{crop: [32, 48]}}
+    trainer: {{steps: 12, validate_every: 4, learning_rate: 0.01, precision: "32-true", accelerator: cpu}}
+"""
+
+
+def _write(root, split, count, values):
+    rng = np.random.default_rng(len(split))
+    for index in range(count):
+        label = np.zeros((48, 64), np.uint8)
+        label[20:] = values[index % len(values)]
+        label[:2, :2] = 255
+        pixels = np.repeat((label.astype(int)[..., None] * 20 % 256), 3, 2) + rng.integers(0, 20, (48, 64, 3))
+        for folder, array in (("images", pixels.astype(np.uint8)), ("labels", label)):
+            path = root / folder / split / f"0001TP_{index:04d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(path)
+
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
+]
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    _write(tmp_path / "camvid", "train", 4, [3, 8])
+    _write(tmp_path / "camvid", "val", 2, [3, 8])
+    _write(tmp_path / "idd", "train", 3, [0, 3])
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE.format(camvid=tmp_path / "camvid", idd=tmp_path / "idd"))
+    return path
+
+
+def _weights(directory):
+    return load_segmenter(directory).state_dict()
+
+
+def test_trains_logs_and_gives_a_segmenter(recipe, tmp_path):
+    out = tmp_path / "out"
+    summary = train(recipe, out, {"stages.net.trainer.steps": "40"}, quiet=True)
+    assert summary["steps"] == 40
+    assert summary["images_seen"] == 80
+    rows = list(csv.DictReader((out / "stages" / "net" / "log" / "start-1" / "metrics.csv").open()))
+    losses = [float(row["val_loss"]) for row in rows if row.get("val_loss")]
+    assert losses[-1] < losses[0]
+    segmenter = load_segmenter(out)
+    assert segmenter.classes[3] == "road"
+    road = np.full((48, 64, 3), 70, np.uint8)
+    assert make_scene([road], ["x"], segmenter).prediction().shape == (1, 48, 64)
+    assert json.loads((out / "segmenter.json").read_text())["meta"]["images_seen"] == 80
+
+
+def test_a_finished_stage_is_skipped_and_another_configuration_refused(recipe, tmp_path):
+    out = tmp_path / "out"
+    first = train(recipe, out, quiet=True)
+    stamp = (out / "model.safetensors").stat().st_mtime_ns
+    assert train(recipe, out, quiet=True) == first
+    assert (out / "model.safetensors").stat().st_mtime_ns == stamp
+    with pytest.raises(ConfigError, match="another configuration"):
+        train(recipe, out, {"seed": "4"}, quiet=True)
+
+
+def test_a_resumed_run_ends_where_the_straight_one_ends(recipe, tmp_path, monkeypatch):
+    train(recipe, tmp_path / "straight", quiet=True)
+    from anomseg.training.segmentation import SegmentationModule
+
+    calls = []
+    step = SegmentationModule.training_step
+
+    def stopping(self, batch, index):
+        calls.append(index)
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        return step(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentationModule, "training_step", stopping)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            train(recipe, tmp_path / "resumed", quiet=True)
+    assert not (tmp_path / "resumed" / "model.safetensors").exists()
+    summary = train(recipe, tmp_path / "resumed", quiet=True)
+    logs = tmp_path / "resumed" / "stages" / "net" / "log"
+    assert all((logs / name / "metrics.csv").stat().st_size for name in ("start-1", "start-2"))
+    assert summary["steps"] == 12
+    straight, resumed = _weights(tmp_path / "straight"), _weights(tmp_path / "resumed")
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+
+
+def test_stages_take_only_what_came_before(recipe):
+    text = recipe.read_text() + "    takes: [later]\n"
+    recipe.write_text(text)
+    with pytest.raises(ConfigError, match="no earlier stage gives"):
+        load_recipe(recipe)
