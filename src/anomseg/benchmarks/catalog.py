@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anomseg.benchmarks.protocol import Protocol
@@ -59,12 +59,18 @@ def _benchmark(name: str, components: tuple[int, int] | None) -> Benchmark:
 
 
 def _of(spec: DatasetSpec, components: tuple[int, int] | None) -> Benchmark:
-    table = f"{spec.table.name} ({spec.table})"
-    if spec.kind == "classes":
-        table = f"{spec.table.name} classes, held-out ones 1, other ones 0"
     smallest = components or (None, None)
-    protocol = Protocol("default", spec.default_split, table, min_prediction=smallest[0], min_anomaly=smallest[1])
+    protocol = Protocol(
+        "default", spec.default_split, _table_text(spec), min_prediction=smallest[0], min_anomaly=smallest[1]
+    )
     return Benchmark(spec, protocol)
+
+
+def _table_text(spec: DatasetSpec, label_values: str | ValueTable | None = None) -> str:
+    if label_values is None and spec.kind == "classes":
+        return f"{spec.table.name} classes, held-out ones 1, other ones 0"
+    table = spec.table_for(spec.layouts[0], label_values)
+    return f"{table.name} ({table})"
 
 
 def road_anomaly() -> Benchmark:
@@ -129,18 +135,31 @@ def get_benchmark(name: str) -> Benchmark:
     return BENCHMARKS.create_from(parse_spec(name))
 
 
-def resolve_protocol(benchmark: Benchmark, name: str = "default") -> Protocol:
+def resolve_protocol(
+    benchmark: Benchmark,
+    name: str = "default",
+    *,
+    split: str | None = None,
+    label_values: str | ValueTable | None = None,
+) -> Protocol:
     """The benchmark's protocol under a community's rules.
 
     Args:
-        benchmark: Whose labels, split and component sizes stay.
+        benchmark: Whose labels and component sizes stay.
         name: ``default`` for its own rules, else a registered preset.
+        split: The part that is evaluated, where it is not the benchmark's default one.
+        label_values: The user's label table, where there is one.
 
     Raises:
-        ConfigError: There is no such protocol; the nearest name is suggested.
+        ConfigError: There is no such protocol (the nearest name is suggested), or the label table cannot be read.
+        DataError: There is no such split.
 
     Example:
         >>> resolve_protocol(get_benchmark("road_anomaly"), "caos").fpr_rule
         'nearest'
     """
-    return PROTOCOLS.get(name).factory(benchmark.protocol)
+    protocol: Protocol = PROTOCOLS.get(name).factory(benchmark.protocol)
+    protocol = replace(protocol, split=benchmark.spec.split(split).name)
+    return (
+        protocol if label_values is None else replace(protocol, label_table=_table_text(benchmark.spec, label_values))
+    )

@@ -121,6 +121,10 @@ def is_image_file(path: str | Path) -> bool:
             head = stream.read(12)
     except OSError:
         return False
+    return _begins_like_an_image(head)
+
+
+def _begins_like_an_image(head: bytes) -> bool:
     return head.startswith(_MAGIC + _NETPBM) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
@@ -143,12 +147,16 @@ def _opened(source: str | Path | bytes, max_pixels: int) -> Iterator[Image.Image
                 if width * height > max_pixels:
                     raise FrameError(
                         f"{name} has {width}x{height} pixels, more than the bound of {max_pixels / 1e6:g} million; "
-                        "make it smaller or raise max_pixels"
+                        "make it smaller, or decode it with a larger max_pixels"
                     )
                 yield image
         except FrameError:
             raise
         except Image.UnidentifiedImageError as error:
+            stream.seek(0)
+            if _begins_like_an_image(stream.read(12)):
+                fault = "is damaged or of an unusual kind; save it anew as an 8-bit PNG or JPEG"
+                raise FrameError(f"{name} begins like an image, but {fault}") from error
             raise FrameError(f"{name} is not an image of a known format ({', '.join(FORMATS)})") from error
         except Image.DecompressionBombError as error:
             raise FrameError(f"{name} is far too large to be decoded; make it smaller") from error
@@ -189,6 +197,8 @@ def _to_rgb(image: Image.Image, file_format: str | None, name: str) -> UInt8Arra
     if mode not in _EIGHT_BIT:
         kind = "floating-point" if mode == "F" else f"{mode!r}"
         raise FrameError(f"{name} holds {kind} values, whose range is unknown; convert it to 8-bit RGB")
+    if mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
     return np.array(image if mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
 
 

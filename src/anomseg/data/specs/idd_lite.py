@@ -30,7 +30,7 @@ SPEC = DatasetSpec(
             ),
             FileRule(
                 ("gtFine/{split}",),
-                r"(?P<key1>[^/]+)/(?P<key2>[^/]+)_label\.png",
+                r"(?P<key1>[^/]+)/(?P<key2>[^/]+)(?<!_inst)_label\.png",
                 "gtFine/{split}/*/*_label.png",
                 depth=1,
             ),

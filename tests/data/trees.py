@@ -1,0 +1,172 @@
+"""Writers of small files and folder trees in exactly the layouts that data sets are published in."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+HEIGHT, WIDTH = 8, 12
+
+
+def pixels(seed: int = 0, size: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
+    """A random uint8 RGB image."""
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def mask(*values: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
+    """A label map in which the values follow each other in rows."""
+    rows = np.resize(np.array(values, np.uint8), size[0])
+    return np.repeat(rows[:, None], size[1], axis=1)
+
+
+def encode(array: np.ndarray, kind: str = "PNG", **options: object) -> bytes:
+    """An array as the bytes of an image file."""
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def put(path: Path, data: bytes | np.ndarray) -> Path:
+    """Write bytes, or an array as PNG, making folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data if isinstance(data, bytes) else encode(data))
+    return path
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes, *extra: tuple[bytes, bytes]) -> bytes:
+    """A PNG written chunk by chunk, independent of any library: ``rows`` without filter bytes, big-endian."""
+    stride = len(rows) // height if height else 0
+    raw = b"".join(b"\0" + rows[y * stride : (y + 1) * stride] for y in range(height if stride else 0))
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    chunks = [(b"IHDR", head), *extra, (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
+    body = b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def anomaly_track(root: Path, validation: int = 3, test: tuple[str, ...] = ("cow0003", "boat_trailer0001")) -> Path:
+    """SMIYC anomaly track: labels and coloured twins of the validation frames only."""
+    for index in range(validation):
+        name = f"validation{index:04d}"
+        put(root / "images" / f"{name}.jpg", encode(pixels(index), "JPEG"))
+        put(root / "labels_masks" / f"{name}_labels_semantic.png", mask(0, 1, 255))
+        put(root / "labels_masks" / f"{name}_labels_semantic_color.png", pixels(index))
+    for index, name in enumerate(test):
+        put(root / "images" / f"{name}.jpg", encode(pixels(100 + index), "JPEG"))
+    put(root / "LICENSE.txt", b"terms")
+    return root
+
+
+OBSTACLE_TEST = ("curvy-street_bottle_3", "greyasphalt_dog_12", "darkasphalt2_cat_1.5")
+OBSTACLE_SNOW = ("snowstorm1_00_16_02.578", "snowstorm1_00_16_02.612")
+OBSTACLE_NIGHT = ("driveway_can_1",)
+
+
+def obstacle_track(root: Path, validation: tuple[int, ...] = (1, 2, 10)) -> Path:
+    """SMIYC obstacle track: WebP images, dots in names, scenes before the first underscore."""
+    for index in validation:
+        put(root / "images" / f"validation_{index}.webp", encode(pixels(index), "WEBP", lossless=True))
+        put(root / "labels_masks" / f"validation_{index}_labels_semantic.png", mask(0, 255, 255, 1))
+        put(root / "labels_masks" / f"validation_{index}_labels_semantic_color.png", pixels(index))
+    for index, name in enumerate((*OBSTACLE_TEST, *OBSTACLE_SNOW, *OBSTACLE_NIGHT)):
+        put(root / "images" / f"{name}.webp", encode(pixels(50 + index), "WEBP", lossless=True))
+    put(root / "image-sources.txt", b"sources")
+    return root
+
+
+def road_anomaly(root: Path, names: tuple[str, ...] = ("animals01", "rhino.crossing_2", "tractor10")) -> Path:
+    """RoadAnomaly: a folder of label files beside each image, and a list of frames."""
+    for index, name in enumerate(names):
+        put(root / "frames" / f"{name}.jpg", encode(pixels(index), "JPEG"))
+        folder = root / "frames" / f"{name}.labels"
+        put(folder / "labels_semantic.png", mask(0, 2, 0, 3))
+        put(folder / "labels_semantic_color.png", pixels(index))
+        put(folder / "labels_instance.png", mask(0, 1, 0, 2))
+        put(folder / "index.json", b"{}")
+    put(root / "frame_list.json", json.dumps([f"{name}.jpg" for name in names]).encode())
+    return root
+
+
+LAF_FRAMES = (
+    ("train", "04_Maurener_Weg_8", "04_Maurener_Weg_8_000000_000030"),
+    ("test", "02_Hanns_Klemm_Str_44", "02_Hanns_Klemm_Str_44_000005_000120"),
+    ("test", "02_Hanns_Klemm_Str_44", "02_Hanns_Klemm_Str_44_000006_000010"),
+)
+
+
+def fishyscapes_lost_and_found(root: Path) -> Path:
+    """Fishyscapes L&F labels beside a LostAndFound tree that holds more frames than are labelled."""
+    for index, (split, scene, name) in enumerate(LAF_FRAMES):
+        put(root / "leftImg8bit" / split / scene / f"{name}_leftImg8bit.png", pixels(index))
+        values = (0, 1, 255) if index != 1 else (0, 255)
+        put(root / "fishyscapes_lostandfound" / f"{index:04d}_{name}_labels.png", mask(*values))
+    put(root / "leftImg8bit" / "train" / "01_Other" / "01_Other_000000_000000_leftImg8bit.png", pixels(9))
+    return root
+
+
+STATIC_FRAMES = (("frankfurt", "frankfurt_000000_000294"), ("munster", "munster_000007_000019"))
+
+
+def static_overlay(index: int) -> np.ndarray:
+    """A signed overlay that over- and underflows eight bits."""
+    return np.random.default_rng(1000 + index).integers(-300, 300, (HEIGHT, WIDTH, 3)).astype(np.int16)
+
+
+def fishyscapes_static(root: Path, version: str = "v1", shift: int = 0) -> Path:
+    """Fishyscapes Static labels and overlays beside a Cityscapes tree."""
+    for index, (city, name) in enumerate(STATIC_FRAMES):
+        put(root / "leftImg8bit" / "val" / city / f"{name}_leftImg8bit.png", pixels(index))
+        folder = root / f"fs_val_{version}"
+        put(folder / f"{index:04d}_{name}_labels.png", mask(0, 1, 255) if index == 0 else mask(0, 255))
+        stream = io.BytesIO()
+        np.savez_compressed(stream, rgb=static_overlay(index + shift))
+        put(folder / f"{index:04d}_{name}_rgb.npz", stream.getvalue())
+    put(root / "leftImg8bit" / "val" / "lindau" / "lindau_000000_000019_leftImg8bit.png", pixels(7))
+    return root
+
+
+def camvid_segnet(root: Path) -> Path:
+    """CamVid as SegNet ships it: 11 is void."""
+    for split, names in {"train": ("0001TP_006690", "0006R0_f00930"), "test": ("Seq05VD_f00000",)}.items():
+        for index, name in enumerate(names):
+            put(root / split / f"{name}.png", pixels(index))
+            put(root / f"{split}annot" / f"{name}.png", mask(0, 3, 10, 11) if index == 0 else mask(0, 3, 8))
+        put(root / f"{split}.txt", b"list")
+    return root
+
+
+def idd_lite_official(root: Path) -> Path:
+    """IDD-Lite as published: a folder a drive, instance labels beside class labels, no test labels."""
+    for split, drive, frame in (("train", "0", "024541"), ("train", "100", "206998"), ("val", "3", "004642")):
+        put(root / "leftImg8bit" / split / drive / f"{frame}_image.jpg", encode(pixels(int(drive)), "JPEG"))
+        put(root / "gtFine" / split / drive / f"{frame}_label.png", mask(0, 2, 6, 255))
+        put(root / "gtFine" / split / drive / f"{frame}_inst_label.png", mask(0, 200, 6, 255))
+    put(root / "leftImg8bit" / "test" / "7" / "000001_image.jpg", encode(pixels(7), "JPEG"))
+    return root
+
+
+def repackaged(root: Path, anomaly: int = 1, void: bool = True, count: int = 12) -> Path:
+    """The layout of repackaged sets: numbered images of several types, one of them JPEG under a .png name."""
+    values = (0, anomaly, 255) if void else (0, anomaly)
+    kinds = (("png", "JPEG"), ("jpg", "JPEG"), ("webp", "WEBP"), ("png", "PNG"), ("tiff", "TIFF"))
+    for index in range(count):
+        suffix, kind = kinds[index % len(kinds)]
+        put(root / "images" / f"{index}.{suffix}", encode(pixels(index), kind))
+        put(root / "labels_masks" / f"{index}.png", mask(*values))
+    return root
+
+
+def folder(root: Path) -> Path:
+    """Images and masks of somebody's own: 0 and 255 for nothing and anomaly, one frame without mask."""
+    for index, name in enumerate(("a.1", "b", "c")):
+        put(root / "photos" / f"{name}.png", pixels(index))
+        if name != "c":
+            put(root / "gt" / f"{name}.png", mask(0, 255))
+    return root
