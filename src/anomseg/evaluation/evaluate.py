@@ -1,0 +1,187 @@
+"""`evaluate`: detectors on a benchmark, from frames to result cards."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anomseg.benchmarks import Benchmark, Protocol
+from anomseg.data import ValueTable
+from anomseg.errors import DataError
+from anomseg.evaluation.finish import Outcome
+from anomseg.evaluation.maps import LabelCache, MapCache
+from anomseg.evaluation.plan import Detectors, Plan, make_plan
+from anomseg.evaluation.progress import Progress, silent
+from anomseg.evaluation.run_folder import Shard, claim, release
+from anomseg.evaluation.runner import CHECKPOINT_SECONDS, Runner
+from anomseg.evaluation.scores_dir import ScoresDirectory
+from anomseg.evaluation.segmentation import SegmentationState
+from anomseg.evaluation.sources import FolderSource, MapSource, NetworkSource
+from anomseg.evaluation.states import DetectorState, memory_each
+from anomseg.inference.predictor import find_device
+from anomseg.metrics import PerImage, PixelCurve
+from anomseg.segmenters import load_segmenter
+from anomseg.segmenters.base import Size
+
+
+def evaluate(
+    benchmark: str | Benchmark,
+    root: str | Path | None = None,
+    segmenter: Any = None,
+    detectors: Detectors = (),
+    out: str | Path | None = None,
+    *,
+    split: str | None = None,
+    layout: str | None = None,
+    held_out: Sequence[str] = (),
+    label_values: str | ValueTable | None = None,
+    protocol: str | Protocol = "default",
+    size: Size | None = None,
+    shard: Shard | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    keep_maps: bool = False,
+    allow_overlap: bool = False,
+    overwrite: bool = False,
+    limit: int | None = None,
+    scores: str | Path | ScoresDirectory | None = None,
+    on_progress: Progress = silent,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> list[dict[str, Any]]:
+    """Evaluate detectors, which share each forward pass, or a folder of anybody's maps.
+
+    One frame at a time, so that shards and interrupted runs give the same figures to the last bit. A frame that
+    cannot be used is skipped, named and counted in the cards; the same call on the same ``out`` continues an
+    interrupted run.
+
+    Args:
+        benchmark: A registered name, with options where it takes any, or a benchmark.
+        root: The folder that holds its data.
+        segmenter: A network, or whatever `load_segmenter` takes; None where no detector needs one.
+        detectors: Detectors, names or saved directories; a mapping gives the folders of results itself.
+        out: Folder of results, ``out/<detector>/`` each; None keeps nothing but the cards returned.
+        split: Part of the data; the benchmark's default when None.
+        layout: How the data lie on disk; found out when None.
+        held_out: Classes that count as anomalies, for data sets with class labels.
+        label_values: What stored label values mean, instead of the benchmark's table.
+        protocol: Name of a preset, or a protocol.
+        size: Working size ``(height, width)`` before that of protocol and network.
+        shard: ``(index, count)``: evaluate every count-th frame from index on; states and maps are written for
+            `merge`, no figures.
+        seed: Of intervals and of detectors that sample.
+        device: Where networks run; bit-equality holds within one kind of device.
+        keep_maps: Keep the float32 maps under ``out/<detector>/maps``.
+        allow_overlap: Go on when a detector was fitted on some of the frames; the cards list them.
+        overwrite: Replace another run's results in ``out``.
+        limit: The first frames only.
+        scores: A folder of maps named after the frames, instead of network and detectors.
+        on_progress: Called after each frame.
+        checkpoint_seconds: How often states are written.
+
+    Returns:
+        One card a detector, as written to ``metrics.json``; none for a shard.
+
+    Raises:
+        ConfigError: A name or option is unknown, options do not go together, or ``out`` holds another run.
+        DataError: There is nothing to evaluate, or a file cannot be written.
+        CompatibilityError: A detector does not fit the network, or was fitted on frames of this run.
+    """
+    plan = make_plan(
+        benchmark,
+        root,
+        load_segmenter(segmenter) if segmenter is not None else None,
+        detectors,
+        split=split,
+        layout=layout,
+        held_out=held_out,
+        label_values=label_values,
+        protocol=protocol,
+        size=size,
+        shard=shard,
+        seed=seed,
+        allow_overlap=allow_overlap,
+        limit=limit,
+        scores=scores,
+    )
+    target = find_device(device, plan.segmenter)
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="anomseg-") as folder:
+            return _run(plan, Path(folder), target, keep_maps=False, overwrite=False, on_progress=on_progress)
+    return _run(
+        plan,
+        Path(out),
+        target,
+        keep_maps=keep_maps,
+        overwrite=overwrite,
+        on_progress=on_progress,
+        checkpoint_seconds=checkpoint_seconds,
+    )
+
+
+def _run(
+    plan: Plan,
+    out: Path,
+    device: torch.device,
+    *,
+    keep_maps: bool,
+    overwrite: bool,
+    on_progress: Progress,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> list[dict[str, Any]]:
+    resumed = claim(out, plan.record, overwrite=overwrite)
+    states = load_states(plan, out)
+    segmentation = None
+    if plan.table is not None:
+        segmentation = SegmentationState.load(out, plan.table) or SegmentationState(plan.table)
+    Runner(
+        out,
+        plan.own_frames,
+        _source(plan, device),
+        states,
+        segmentation,
+        clean_frames=plan.protocol.clean_images,
+        components=plan.task == "anomaly" and plan.protocol.components,
+        keep_maps=keep_maps,
+        on_progress=on_progress,
+        checkpoint_seconds=checkpoint_seconds,
+    ).run()
+    if plan.shard is not None:
+        return []
+    outcome = Outcome(out, plan.content, states, segmentation)
+    try:
+        cards = outcome.finish(
+            lambda folder, frame: MapCache(out / folder).read(frame), LabelCache(out).read, on_progress
+        )
+    except DataError:
+        if not resumed and not any(state.evaluable for state in states.values()):
+            release(out, plan.record)
+        raise
+    if not keep_maps:
+        for folder in plan.folders:
+            MapCache(out / folder).clear()
+    LabelCache(out).clear()
+    return cards
+
+
+def load_states(plan: Plan, out: Path) -> dict[str, DetectorState]:
+    """The states of all detectors of a run: those on disk, else empty ones."""
+    memory = memory_each(len(plan.folders))
+    states = {}
+    for folder in plan.folders if plan.task == "anomaly" else ():
+        states[folder] = DetectorState.load(out / folder, memory) or DetectorState(
+            PixelCurve(plan.protocol.fpr_rule, plan.protocol.ap_rule, memory),
+            PerImage(plan.protocol.fpr_rule, plan.protocol.ap_rule),
+        )
+    return states
+
+
+def _source(plan: Plan, device: torch.device) -> MapSource:
+    if plan.scores is not None:
+        return FolderSource(plan.scores, plan.folders[0])
+    return NetworkSource(
+        plan.detectors, plan.segmenter, plan.size, device, seed=plan.seed, segment=plan.table is not None
+    )  # fmt: skip

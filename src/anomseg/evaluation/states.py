@@ -1,0 +1,175 @@
+"""Everything a run knows of one detector: additive metric states, skipped frames, seconds; saved as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomseg.errors import DataError
+from anomseg.evaluation.checkpoint import Checkpoint
+from anomseg.metrics import ComponentScore, PerImage, PixelCurve, count_scores
+from anomseg.types import Frame, UInt8Array
+
+FOLDER = "state"
+#: Bytes of inlier counts that all detectors of a run together hold in memory; beyond it they go to temporary files.
+MEMORY = 2 << 30
+
+
+@dataclass
+class DetectorState:
+    """The states of one detector over the frames counted so far.
+
+    Attributes:
+        curve: Pooled pixel curve.
+        per_image: Figures and histograms of each frame.
+        component: Component metrics, None before the second pass.
+        skipped: Why a frame could not be counted, by frame id.
+        dropped: Frames that the protocol leaves out.
+        seconds: Wall seconds by kind of work.
+    """
+
+    curve: PixelCurve
+    per_image: PerImage
+    component: ComponentScore | None = None
+    skipped: dict[str, str] = field(default_factory=dict)
+    dropped: set[str] = field(default_factory=set)
+    seconds: dict[str, float] = field(default_factory=dict)
+    _consistent: bool = field(default=True, repr=False)
+    _frames: set[str] = field(default_factory=set, repr=False)
+
+    def __post_init__(self) -> None:
+        self._frames = set(self.curve.frames)
+
+    @property
+    def frames(self) -> set[str]:
+        """Ids of the counted frames."""
+        return self._frames
+
+    @property
+    def evaluable(self) -> bool:
+        """Whether both anomalous and inlier pixels were counted, so that the figures exist."""
+        rows = self.per_image.figures()
+        return any(row.anomaly for row in rows) and any(row.inlier for row in rows)
+
+    def update(self, frame: Frame, score: NDArray[np.float32], label: UInt8Array) -> None:
+        """Count one frame; an interruption in the middle leaves the state marked, so that it is not saved.
+
+        Raises:
+            FrameError: The map cannot be used; the state is unchanged.
+        """
+        counts = count_scores(score, label, frame.id)
+        self._consistent = False
+        self.component = None
+        self.curve.add(counts, frame.id)
+        self.per_image.add(counts, frame.id, frame.group)
+        self._frames.add(frame.id)
+        self.skipped.pop(frame.id, None)
+        self._consistent = True
+
+    def skip(self, frame_id: str, reason: str) -> None:
+        """Note why a frame could not be counted; a frame counted by an earlier attempt stays counted."""
+        if frame_id not in self._frames:
+            self.skipped[frame_id] = reason
+
+    def drop(self, frame_id: str) -> None:
+        """Note that the protocol leaves a frame out."""
+        self.dropped.add(frame_id)
+        self.skipped.pop(frame_id, None)
+
+    def add_seconds(self, kind: str, seconds: float) -> None:
+        """Add wall seconds of one kind of work."""
+        self.seconds[kind] = self.seconds.get(kind, 0.0) + seconds
+
+    def merge(self, *others: DetectorState) -> DetectorState:
+        """A new state over the frames of this one and of others; component metrics are not carried over.
+
+        Raises:
+            DataError: A frame is in two of them.
+            CompatibilityError: Their rules differ.
+        """
+        merged = DetectorState(
+            self.curve.merge(*(other.curve for other in others)),
+            self.per_image.merge(*(other.per_image for other in others)),
+        )
+        for state in (self, *others):
+            merged.skipped.update(state.skipped)
+            merged.dropped |= state.dropped
+            for kind, seconds in state.seconds.items():
+                merged.add_seconds(kind, seconds)
+        return merged
+
+    def save(self, directory: Path) -> None:
+        """Write the state into a detector's folder, all parts at once; an interrupted one is not written.
+
+        Raises:
+            DataError: A file cannot be written; what was there before stays.
+        """
+        if not self._consistent:
+            return
+        parts: dict[str, Callable[[Path], None]] = {"pixel": self.curve.save, "per_image": self.per_image.save}
+        if self.component is not None:
+            parts["component"] = self.component.save
+        meta = {"skipped": self.skipped, "dropped": sorted(self.dropped), "seconds": self.seconds}
+        Checkpoint(directory / FOLDER).write(meta, parts)
+
+    @classmethod
+    def load(cls, directory: Path, memory: int = MEMORY) -> Self | None:
+        """Read what `save` wrote; None where nothing was written.
+
+        Args:
+            directory: The detector's folder.
+            memory: Bytes that inlier counts may take in memory.
+
+        Raises:
+            DataError: A file is missing or damaged.
+        """
+        found = Checkpoint(directory / FOLDER).read()
+        if found is None:
+            return None
+        meta, paths = found
+        try:
+            return cls(
+                PixelCurve.load(paths["pixel"], memory),
+                PerImage.load(paths["per_image"]),
+                ComponentScore.load(paths["component"]) if "component" in paths else None,
+                dict(meta["skipped"]),
+                set(meta["dropped"]),
+                dict(meta["seconds"]),
+            )
+        except KeyError as error:
+            raise DataError(f"{directory / FOLDER} lacks {error}; give --overwrite to start anew") from error
+
+
+def memory_each(detectors: int) -> int:
+    """Bytes of inlier counts for each of several detectors, at most half a gigabyte."""
+    return min(512 << 20, MEMORY // max(1, detectors))
+
+
+def check_complete(states: Mapping[str, DetectorState], expected: Sequence[str]) -> None:
+    """Refuse states that lack frames.
+
+    Raises:
+        DataError: Some frame is neither counted nor skipped for a stated reason.
+    """
+    for state in states.values():
+        check_frames(state.frames | state.dropped | set(state.skipped), expected)
+
+
+def check_frames(found: Collection[str], expected: Sequence[str]) -> None:
+    """Refuse merged shards that lack frames.
+
+    Raises:
+        DataError: Some are missing; the first are listed.
+    """
+    missing = [frame for frame in expected if frame not in found]
+    if missing:
+        listed = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+        raise DataError(
+            f"{len(missing)} of {len(expected)} frames are in no shard ({listed}); "
+            "evaluate the missing shards and merge all"
+        )
