@@ -138,5 +138,5 @@ def open_state(path: str | Path, kind: str) -> Iterator[StateReader]:
             yield StateReader(archive, meta)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, EOFError, TypeError) as error:
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, EOFError, TypeError, RuntimeError) as error:
         raise DataError(f"{path} cannot be read as a {kind} state ({error}); delete it and evaluate again") from error
