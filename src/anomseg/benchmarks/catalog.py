@@ -46,7 +46,7 @@ class Benchmark:
         split: str | None = None,
         layout: str | None = None,
         *,
-        held_out: Sequence[str] = (),
+        held_out: str | Sequence[str] = (),
         label_values: str | ValueTable | None = None,
         limit: int | None = None,
     ) -> list[Frame]:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
-from anomseg.data.dataset import DatasetSpec, HeldOutImages, load_spec
+import numpy as np
+
+from anomseg.data.dataset import DatasetSpec
 from anomseg.data.labels import ValueTable
+from anomseg.data.layout import Record
+from anomseg.data.loaders import HeldOutLoader, ImageLoader, MapLoader, OverlayLoader
+from anomseg.data.locate import Located, locate
 from anomseg.data.specs import dataset_spec
-from anomseg.types import Frame
+from anomseg.errors import ConfigError, DataError, unknown_name
+from anomseg.types import ANOMALY, Frame, UInt8Array
+
+HeldOutImages = Literal["keep", "drop", "void"]
 
 
 def load_frames(
@@ -17,7 +27,7 @@ def load_frames(
     split: str | None = None,
     layout: str | None = None,
     *,
-    held_out: Sequence[str] = (),
+    held_out: str | Sequence[str] = (),
     held_out_images: HeldOutImages = "keep",
     label_values: str | ValueTable | None = None,
     limit: int | None = None,
@@ -29,7 +39,7 @@ def load_frames(
         root: The folder that holds the data set.
         split: Which part; the data set's default one when None.
         layout: How it lies on disk; found out when None.
-        held_out: Classes that count as anomalies, by name: frames then also have an anomaly label.
+        held_out: Classes that count as anomalies, by name (a list, or separated by commas): frames then also have an anomaly label.
         held_out_images: What becomes of images that show a held-out class: ``keep`` them (for testing), ``drop``
             them, or mark those pixels ``void`` in the class map (for training).
         label_values: What stored label values mean (``"0:0,1:1,255:255"``), instead of the data set's own table.
@@ -45,13 +55,66 @@ def load_frames(
         ConfigError: An unknown name, layout, class or label table.
     """
     spec = dataset_spec(name) if isinstance(name, str) else name
-    return load_spec(
-        spec,
-        root,
-        split,
-        layout,
-        held_out=held_out,
-        held_out_images=held_out_images,
-        label_values=label_values,
-        limit=limit,
-    )
+    if limit is not None and limit < 1:
+        raise ConfigError(f"a limit of {limit} frames leaves nothing; give 1 or more")
+    located = locate(spec, root, split, layout)
+    table = spec.table_for(located.layout, label_values)
+    names = [name.strip() for name in held_out.split(",")] if isinstance(held_out, str) else list(held_out)
+    anomalous = _held_out_indices(spec, names)
+    if held_out_images not in ("keep", "drop", "void"):
+        raise unknown_name("value of held_out_images", held_out_images, ("keep", "drop", "void"))
+    make = _FrameMaker(spec, located, table, anomalous, held_out_images)
+    frames: list[Frame] = []
+    for record in located.records:
+        frame = make(record)
+        if held_out_images == "drop" and anomalous and _shows(frame.label):
+            continue
+        frames.append(frame)
+        if limit is not None and len(frames) >= limit:
+            break
+    if not frames:
+        raise DataError(f"every frame of {spec.name} shows {', '.join(names)}; nothing is left after dropping them")
+    return frames
+
+
+@dataclass(frozen=True)
+class _FrameMaker:
+    spec: DatasetSpec
+    located: Located
+    table: ValueTable
+    anomalous: tuple[int, ...]
+    held_out_images: HeldOutImages
+
+    def __call__(self, record: Record) -> Frame:
+        layout = self.located.layout
+        image = OverlayLoader(record.image, record.overlay) if layout.overlays else ImageLoader(record.image)
+        maps = MapLoader(record.label, record.image, self.table) if record.label else None
+        classes: Callable[[], UInt8Array] | None = maps if self.spec.kind == "classes" else None
+        label: Callable[[], UInt8Array] | None = maps if self.spec.kind == "anomaly" else None
+        if maps and self.anomalous:
+            label = HeldOutLoader(maps, self.anomalous)
+            if self.held_out_images == "void":
+                classes = replace(maps, void=self.anomalous)
+        meta: dict[str, Any] = {
+            "path": str(record.image),
+            "dataset": self.spec.name,
+            "split": self.located.split.name,
+            "layout": layout.name,
+        }
+        if record.label:
+            meta["label_path"] = str(record.label)
+        if record.overlay:
+            meta["overlay_path"] = str(record.overlay)
+        return Frame(record.id, image, classes, label, self.spec.group_of(record.id), meta)
+
+
+def _held_out_indices(spec: DatasetSpec, names: Sequence[str]) -> tuple[int, ...]:
+    if not names:
+        return ()
+    if spec.label_space is None:
+        raise ConfigError(f"held-out classes need a data set with class labels; {spec.name} has anomaly labels")
+    return tuple(spec.label_space.index(name) for name in names)
+
+
+def _shows(label: UInt8Array | None) -> bool:
+    return label is not None and bool(np.any(label == ANOMALY))

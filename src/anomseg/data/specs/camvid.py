@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from anomseg.data.dataset import DatasetSpec, Split
+from anomseg.data.file_rules import IMAGE_NAME, FileRule
 from anomseg.data.label_space import CAMVID
 from anomseg.data.labels import class_table
-from anomseg.data.layout import IMAGE_NAME, FileRule, Layout
+from anomseg.data.layout import Layout
 
 _LABEL_NAME = r"(?P<key>[^/]+)\.png"
 

@@ -7,8 +7,9 @@ looked for below the same root.
 from __future__ import annotations
 
 from anomseg.data.dataset import DatasetSpec, Split
+from anomseg.data.file_rules import FileRule
 from anomseg.data.labels import ValueTable
-from anomseg.data.layout import FileRule, Layout, repackaged
+from anomseg.data.layout import Layout, repackaged
 
 TABLE = ValueTable("Fishyscapes", ((0, 0), (1, 1), (255, 255)))
 

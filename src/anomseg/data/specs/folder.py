@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from anomseg.data.dataset import DatasetSpec, Split
+from anomseg.data.file_rules import IMAGE_NAME, FileRule
 from anomseg.data.labels import BINARY_VOID, parse_value_table
-from anomseg.data.layout import IMAGE_NAME, FileRule, Layout
+from anomseg.data.layout import Layout
 
 
 def folder(images: str | None = None, masks: str | None = None, values: str | None = None) -> DatasetSpec:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from anomseg.data.dataset import DatasetSpec, Split
+from anomseg.data.file_rules import IMAGE_NAME, FileRule
 from anomseg.data.labels import ValueTable
-from anomseg.data.layout import IMAGE_NAME, FileRule, Layout, repackaged
+from anomseg.data.layout import Layout, repackaged
 
 # The authors count every value from 2 as anomaly. What 1 means they do not say, and repackagings disagree.
 TABLE = ValueTable(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from anomseg.data.dataset import DatasetSpec, Split
+from anomseg.data.file_rules import IMAGE_NAME, FileRule
 from anomseg.data.labels import ValueTable
-from anomseg.data.layout import IMAGE_NAME, FileRule, Layout, repackaged
+from anomseg.data.layout import Layout, repackaged
 
 TABLE = ValueTable("SegmentMeIfYouCan", ((0, 0), (1, 1), (255, 255)))
 
