@@ -130,3 +130,9 @@ def test_declared_counts_are_the_published_ones():
         "idd_lite": {"train": 1403, "val": 204, "test": None},
     }
     assert Split("validation", 10).keys == ".*"
+
+
+def test_an_overlay_without_label_is_extra(tmp_path):
+    root = trees.fishyscapes_static(tmp_path)
+    lone = put(root / "fs_val_v1" / "0009_munster_000007_000019_rgb.npz", b"x")
+    assert verify(sized("fishyscapes_static"), root).of("extra") == (str(lone),)

@@ -39,7 +39,8 @@ def load_frames(
         root: The folder that holds the data set.
         split: Which part; the data set's default one when None.
         layout: How it lies on disk; found out when None.
-        held_out: Classes that count as anomalies, by name (a list, or separated by commas): frames then also have an anomaly label.
+        held_out: Classes that count as anomalies, by name (a list, or separated by commas): frames then also have
+            an anomaly label.
         held_out_images: What becomes of images that show a held-out class: ``keep`` them (for testing), ``drop``
             them, or mark those pixels ``void`` in the class map (for training).
         label_values: What stored label values mean (``"0:0,1:1,255:255"``), instead of the data set's own table.
