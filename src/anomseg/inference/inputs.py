@@ -12,6 +12,7 @@ from pathlib import Path
 from anomseg.data.decoding import IMAGE_SUFFIXES
 from anomseg.errors import DataError
 
+RESULT_PICTURES = frozenset({"overlay.png", "mask.png", "segmentation.png"})
 _GLOB_MARKS = re.compile(r"[*?\[]")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
 
@@ -103,8 +104,19 @@ def _images_below(folder: Path) -> list[Path]:
     images = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        images += [Path(parent) / name for name in names if not name.startswith(".") and is_image_name(Path(name))]
+        listed = set(names)
+        images += [
+            Path(parent) / name
+            for name in names
+            if not name.startswith(".") and is_image_name(Path(name)) and not _is_result(name, listed)
+        ]
     return sorted(images, key=natural_key)
+
+
+def _is_result(name: str, siblings: set[str]) -> bool:
+    # Pictures of an earlier run, known by the sidecar beside them, are no inputs of the next.
+    stem, _, kind = name.rpartition("_")
+    return kind in RESULT_PICTURES and f"{stem}.json" in siblings
 
 
 def _is_below(path: Path, folder: Path | None) -> bool:

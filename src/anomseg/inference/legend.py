@@ -87,7 +87,8 @@ def add_colour_bar(
     ticks = tick_values(limits, count=int(np.clip(canvas_height // (3 * size), 3, 7)))
     labels = tick_labels(ticks)
     gap, bar_width = max(4, size // 2), max(10, round(size * 1.1))
-    label_width = max((math.ceil(font(size).getlength(text)) for text in labels), default=0)
+    # Never narrower than an ordinary label, so that pictures of one size line up below each other.
+    label_width = max(math.ceil(font(size).getlength(text)) for text in (*labels, "-0.00"))
     label_column = round(size * 1.5) if label else 0
     width = gap + bar_width + gap + label_width + label_column + gap
     margin = size

@@ -7,12 +7,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from anomseg.errors import CompatibilityError
 from anomseg.files import write_json
-from anomseg.inference.colour import BoolArray, FloatArray, Range, draw_outline, heat_overlay, score_range
+from anomseg.inference.colour import (
+    BoolArray,
+    FloatArray,
+    Range,
+    blend,
+    colour_classes,
+    draw_outline,
+    grey,
+    heat_overlay,
+    score_range,
+)
 from anomseg.inference.inputs import safe_name
-from anomseg.inference.legend import add_colour_bar
+from anomseg.inference.legend import add_colour_bar, add_legend
 from anomseg.inference.outputs import Outputs, check_range
-from anomseg.inference.provenance import plain
+from anomseg.inference.provenance import SIGN, plain
 from anomseg.inference.writers import (
     MapDtype,
     as_dtype,
@@ -86,7 +99,26 @@ class Prediction:
         picture = heat_overlay(self.image, self.anomaly_map, limits, inside=self.roi)
         if threshold is not None:
             picture = draw_outline(picture, self.mask(threshold))
-        return add_colour_bar(picture, limits, self.score_name, mark=threshold) if bar else picture
+        label = f"{self.score_name}: {SIGN}"
+        return add_colour_bar(picture, limits, label, mark=threshold) if bar else picture
+
+    def coloured_segmentation(self, *, legend: bool = True) -> UInt8Array:
+        """The predicted classes in their colours over the image's brightness, with a legend of those that occur.
+
+        Args:
+            legend: Add the legend to the right, which makes the picture wider than the image.
+
+        Returns:
+            ``(H, W', 3)`` uint8 RGB.
+
+        Raises:
+            CompatibilityError: There is no segmentation.
+        """
+        if self.segmentation is None:
+            raise CompatibilityError(f"{self.name} has no segmentation; predict with a segmenter")
+        picture = blend(grey(self.image), colour_classes(self.segmentation, self.palette), 0.65)
+        present = [int(index) for index in np.unique(self.segmentation)]
+        return add_legend(picture, self.classes, self.palette, present) if legend else picture
 
     def save(
         self,
