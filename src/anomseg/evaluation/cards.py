@@ -54,7 +54,7 @@ def anomaly_card(header: Mapping[str, Any], folder: str, state: DetectorState, s
         state: Its finished state.
         seed: Of the resampling.
     """
-    result = state.curve.compute() if state.evaluable else None
+    result = state.result if state.evaluable else None
     figures = [row for row in state.per_image.figures() if row.ap is not None]
     detector = header["detectors"][folder]
     card = {

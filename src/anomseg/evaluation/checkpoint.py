@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +35,27 @@ class Checkpoint:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def write(self, meta: Mapping[str, Any], parts: Mapping[str, Callable[[Path], None]]) -> None:
+    def write(
+        self, meta: Mapping[str, Any], parts: Mapping[str, Callable[[Path], None]], unchanged: Collection[str] = ()
+    ) -> None:
         """Write a new version.
 
         Args:
             meta: JSON-ready header.
             parts: For each part the function that writes it to a path.
+            unchanged: Parts that are the same as in the version before, whose files are kept where there are any.
 
         Raises:
             DataError: A file cannot be written; the old version stays.
         """
         number = 1 + max((self._number(path) for path in self.folder.glob("*-*.npz")), default=0)
         files = {name: f"{name}-{number}.npz" for name in parts}
+        before = self.read() if unchanged else None
         for name, save in parts.items():
-            save(self.folder / files[name])
+            if before is not None and name in unchanged and name in before[1]:
+                files[name] = before[1][name].name
+            else:
+                save(self.folder / files[name])
         write_json(self.folder / INDEX, {"schema": 1, "parts": files, "meta": dict(meta)})
         for path in self.folder.glob("*-*.npz"):
             if path.name not in files.values():

@@ -57,7 +57,7 @@ def score_components(
     fresh: dict[str, ComponentScore] = {}
     for folder, state in states.items():
         if state.evaluable and not _is_current(state):
-            fresh[folder] = ComponentScore(*smallest, threshold_below(state.curve.compute().best_f1_threshold))
+            fresh[folder] = ComponentScore(*smallest, threshold_below(state.result.best_f1_threshold))
     todo = [frame for frame in order if any(frame in states[folder].frames for folder in fresh)]
     for done, frame in enumerate(todo, 1):
         label = read_label(frame)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from anomseg.errors import DataError
 from anomseg.evaluation.checkpoint import Checkpoint
-from anomseg.metrics import ComponentScore, PerImage, PixelCurve, count_scores
+from anomseg.metrics import ComponentScore, PerImage, PixelCurve, PixelResult, count_scores
 from anomseg.types import Frame, UInt8Array
 
 FOLDER = "state"
@@ -40,6 +40,8 @@ class DetectorState:
     dropped: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
     _consistent: bool = field(default=True, repr=False)
+    _saved_in: Path | None = field(default=None, repr=False)
+    _result: PixelResult | None = field(default=None, repr=False)
     _frames: set[str] = field(default_factory=set, repr=False)
 
     def __post_init__(self) -> None:
@@ -56,6 +58,17 @@ class DetectorState:
         rows = self.per_image.figures()
         return any(row.anomaly for row in rows) and any(row.inlier for row in rows)
 
+    @property
+    def result(self) -> PixelResult:
+        """The pooled figures, computed once.
+
+        Raises:
+            DataError: The state is not `evaluable`.
+        """
+        if self._result is None:
+            self._result = self.curve.compute()
+        return self._result
+
     def update(self, frame: Frame, score: NDArray[np.float32], label: UInt8Array) -> None:
         """Count one frame; an interruption in the middle leaves the state marked, so that it is not saved.
 
@@ -64,7 +77,7 @@ class DetectorState:
         """
         counts = count_scores(score, label, frame.id)
         self._consistent = False
-        self.component = None
+        self.component = self._result = self._saved_in = None
         self.curve.add(counts, frame.id)
         self.per_image.add(counts, frame.id, frame.group)
         self._frames.add(frame.id)
@@ -115,7 +128,10 @@ class DetectorState:
         if self.component is not None:
             parts["component"] = self.component.save
         meta = {"skipped": self.skipped, "dropped": sorted(self.dropped), "seconds": self.seconds}
-        Checkpoint(directory / FOLDER).write(meta, parts)
+        # The tables are large; the second pass and new skips leave them as they are.
+        unchanged = ("pixel", "per_image") if self._saved_in == directory else ()
+        Checkpoint(directory / FOLDER).write(meta, parts, unchanged)
+        self._saved_in = directory
 
     @classmethod
     def load(cls, directory: Path, memory: int = MEMORY) -> Self | None:
@@ -140,6 +156,7 @@ class DetectorState:
                 dict(meta["skipped"]),
                 set(meta["dropped"]),
                 dict(meta["seconds"]),
+                _saved_in=directory,
             )
         except KeyError as error:
             raise DataError(f"{directory / FOLDER} lacks {error}; give --overwrite to start anew") from error
