@@ -52,7 +52,8 @@ class Chance(Detector):
 
     def _noise(self, frame_id: str, size: tuple[int, int]) -> np.ndarray:
         digest = hashlib.sha256(f"{self.seed}\n{frame_id}".encode()).digest()
-        return np.random.default_rng(np.frombuffer(digest, np.uint32)).random(size, dtype=np.float32)
+        generator = np.random.Generator(np.random.PCG64(np.frombuffer(digest, "<u4")))
+        return generator.random(size, dtype=np.float32)
 
 
 class LocalContrast(Detector):

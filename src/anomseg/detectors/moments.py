@@ -40,7 +40,7 @@ class ClassMoments:
         mean = torch.bincount(labels, values, minlength=classes) / count.clamp(min=1)
         squares = torch.bincount(labels, (values - mean[labels]) ** 2, minlength=classes)
         total = self.count + count
-        share = count / total.clamp(min=1)
+        share = count.to(torch.float64) / total.clamp(min=1)  # two integers would divide in float32
         delta = mean - self.mean
         self.squares += squares + delta**2 * self.count * share
         self.mean += delta * share

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anomseg.data import LabelSpace, dataset_spec, label_space
-from anomseg.data.label_space import concepts_of
 from anomseg.errors import CompatibilityError, ConfigError
 from anomseg.types import Frame
 
@@ -23,7 +22,8 @@ def road_classes(classes: Sequence[str]) -> list[int]:
         >>> road_classes(["sky", "Road", "car"])
         [1]
     """
-    found = [index for index, name in enumerate(classes) if concepts_of(name) == ("road",)]
+    space = LabelSpace("network", tuple(classes))
+    found = [index for index in range(len(space)) if space.concepts(index) == ("road",)]
     if not found:
         raise CompatibilityError(
             f"this network has no class called road, drivable or street (its classes: {', '.join(classes) or 'none'}); "

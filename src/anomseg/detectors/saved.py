@@ -17,7 +17,7 @@ from torch import Tensor
 from anomseg._version import __version__
 from anomseg.detectors.base import Detector
 from anomseg.detectors.fitting import digest_of
-from anomseg.errors import CompatibilityError, DataError, unknown_name
+from anomseg.errors import CompatibilityError, ConfigError, DataError, unknown_name
 from anomseg.files import read_json, sha256_of_file, write_bytes, write_json
 from anomseg.registry import DETECTORS, convert_options, option_names
 from anomseg.segmenters.base import Segmenter
@@ -147,13 +147,16 @@ def load_detector(directory: str | Path) -> Detector:
     for key in content["parameters"]:
         if key not in known:
             raise DataError(f"{path}: {unknown_name(f'parameter of {name}', key, known)}")
-    detector: Detector = factory(**convert_options(factory, content["parameters"], str(path)))
+    try:
+        detector: Detector = factory(**convert_options(factory, content["parameters"], name))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if detector.flags.needs_fit and content["state"] is None:
+        raise DataError(f"{path} names no state, and {name} cannot score before it is fitted; fit it again")
     try:
         detector.load_state(_read_state(folder, content["state"]))
     except CompatibilityError as error:
         raise CompatibilityError(f"{folder / STATE}: {error}") from error
-    if not detector.is_fitted:
-        raise DataError(f"{path} names no state, and {name} cannot score before it is fitted; fit it again")
     detector.fitted_on = content["fitted_on"]
     detector.segmenter_identity = content["segmenter"]
     return detector
