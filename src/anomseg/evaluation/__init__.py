@@ -1,21 +1,29 @@
 """Benchmark figures: frames, a protocol and detectors become metric states and result cards."""
 
-from anomseg.evaluation.evaluate import evaluate
+from anomseg.evaluation.evaluate import evaluate, open_source, run_plan
 from anomseg.evaluation.maps import MapCache, remove_maps
+from anomseg.evaluation.plan import Plan, make_plan
 from anomseg.evaluation.progress import Progress
 from anomseg.evaluation.run_folder import RunRecord, read_record
 from anomseg.evaluation.scores_dir import ScoresDirectory
 from anomseg.evaluation.shards import merge
+from anomseg.evaluation.sources import MapSource, Sample
 from anomseg.evaluation.states import DetectorState
 
 __all__ = [
     "DetectorState",
     "MapCache",
+    "MapSource",
+    "Plan",
     "Progress",
     "RunRecord",
+    "Sample",
     "ScoresDirectory",
     "evaluate",
+    "make_plan",
     "merge",
+    "open_source",
     "read_record",
     "remove_maps",
+    "run_plan",
 ]

@@ -110,8 +110,8 @@ def evaluate(
     target = find_device(device, plan.segmenter)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="anomseg-") as folder:
-            return _run(plan, Path(folder), target, keep_maps=False, overwrite=False, on_progress=on_progress)
-    return _run(
+            return run_plan(plan, Path(folder), target, keep_maps=False, overwrite=False, on_progress=on_progress)
+    return run_plan(
         plan,
         Path(out),
         target,
@@ -122,16 +122,17 @@ def evaluate(
     )
 
 
-def _run(
+def run_plan(
     plan: Plan,
     out: Path,
     device: torch.device,
     *,
-    keep_maps: bool,
-    overwrite: bool,
-    on_progress: Progress,
+    keep_maps: bool = False,
+    overwrite: bool = False,
+    on_progress: Progress = silent,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> list[dict[str, Any]]:
+    """Carry out a run that `make_plan` settled; see `evaluate` for the arguments, the result and the errors."""
     resumed = claim(out, plan.record, overwrite=overwrite)
     states = load_states(plan, out)
     segmentation = None
@@ -140,7 +141,7 @@ def _run(
     Runner(
         out,
         plan.own_frames,
-        _source(plan, device),
+        open_source(plan, device),
         states,
         segmentation,
         clean_frames=plan.protocol.clean_images,
@@ -179,9 +180,10 @@ def load_states(plan: Plan, out: Path) -> dict[str, DetectorState]:
     return states
 
 
-def _source(plan: Plan, device: torch.device) -> MapSource:
+def open_source(plan: Plan, device: torch.device | str) -> MapSource:
+    """Where the maps of a run come from: its detectors on its network, or its folder of maps."""
     if plan.scores is not None:
         return FolderSource(plan.scores, plan.folders[0])
     return NetworkSource(
-        plan.detectors, plan.segmenter, plan.size, device, seed=plan.seed, segment=plan.table is not None
+        plan.detectors, plan.segmenter, plan.size, torch.device(device), seed=plan.seed, segment=plan.table is not None
     )  # fmt: skip
