@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from inference_parts import picture
@@ -21,7 +21,6 @@ from anomseg.inference.legend import fit_text, font, tick_labels, tick_values
 finite = st.floats(-(2.0**100), 2.0**100, width=32)
 
 
-@settings(deadline=None)  # the first example imports the colour table
 @given(arrays(np.float32, (6, 7), elements=finite), st.booleans())
 def test_a_range_is_never_empty(scores, bounded):
     low, high = score_range(scores, bounded=bounded)

@@ -4,6 +4,7 @@ from anomseg.report.cards import FIGURES, Card, Figure
 from anomseg.report.figures import pr_curve_figure, roc_curve_figure
 from anomseg.report.html import write_report
 from anomseg.report.panels import contact_sheet, frame_panel
+from anomseg.report.run_report import write_run_report
 from anomseg.report.tables import markdown_table
 from anomseg.report.terminal import plain_table, print_cards
 
@@ -19,4 +20,5 @@ __all__ = [
     "print_cards",
     "roc_curve_figure",
     "write_report",
+    "write_run_report",
 ]

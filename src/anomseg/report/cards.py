@@ -183,7 +183,7 @@ def segmenter_line(card: Card) -> str:
 def data_line(card: Card) -> str:
     """Benchmark, frames, labelled pixels and prevalence."""
     pixels = section(card, "pixels")
-    parts = [str(card.get("benchmark") or "benchmark"), f"{card.get('frames', MISSING)} frames"]
+    parts = [one_line(card.get("benchmark")), f"{one_line(card.get('frames'))} frames"]
     counts = [f"{key} {pixels[key]:,}" for key in ("inlier", "anomaly", "void") if number(pixels.get(key)) is not None]
     if counts:
         parts.append("pixels: " + ", ".join(counts))

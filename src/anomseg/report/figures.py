@@ -16,6 +16,7 @@ from anomseg.detectors.catalog import detector_names
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 STYLES = ("-", "--", "-.", ":")
 CONTROL_COLOUR = "#8a8a8a"
+REFERENCE = {"color": "#444444", "linewidth": 1.0, "linestyle": (0, (1, 2))}
 MAX_POINTS = 4000
 Curve = Mapping[str, Any]
 
@@ -46,21 +47,14 @@ def pr_curve_figure(
         axes.plot(recall, precision, drawstyle="steps-pre", **style)
         return f"{name}  AP {_number(curve.get('ap'))}"
 
-    levels = [curve["prevalence"] for curve in curves.values() if curve.get("prevalence") is not None]
+    levels = [float(curve["prevalence"]) for curve in curves.values() if curve.get("prevalence") is not None]
 
-    def finish(axes: Any) -> None:
-        for level in sorted({round(float(level), 6) for level in levels}):
-            axes.axhline(level, color="#444444", linewidth=1, linestyle=(0, (1, 2)))
-            axes.annotate(
-                f"prevalence {level:.3f}",
-                (1.0, level),
-                xytext=(-4, 3),
-                textcoords="offset points",
-                ha="right",
-                va="bottom",
-                fontsize=8,
-                color="#444444",
-            )
+    def finish(axes: Any) -> list[tuple[Any, str]]:
+        # Named in the legend, since text beside the line would lie on the curves' ends.
+        return [
+            (axes.axhline(level, **REFERENCE), f"prevalence {level:.3f}")
+            for level in sorted({round(level, 3) for level in levels})
+        ]
 
     return _curve_figure(curves, draw, finish, ("recall", "precision"), title=title, note=note, controls=controls)
 
@@ -88,19 +82,10 @@ def roc_curve_figure(
         axes.plot(*_thinned(curve["fpr"], curve["tpr"]), **style)
         return f"{name}  AUROC {_number(curve.get('auroc'))}  FPR95 {_number(curve.get('fpr95'))}"
 
-    def finish(axes: Any) -> None:
-        axes.plot([0, 1], [0, 1], color="#444444", linewidth=1, linestyle=(0, (1, 2)))
-        axes.axhline(0.95, color="#444444", linewidth=0.6, linestyle=(0, (4, 4)))
-        axes.annotate(
-            "TPR 0.95",
-            (1.0, 0.95),
-            xytext=(-4, -3),
-            textcoords="offset points",
-            ha="right",
-            va="top",
-            fontsize=8,
-            color="#444444",
-        )
+    def finish(axes: Any) -> list[tuple[Any, str]]:
+        (diagonal,) = axes.plot([0, 1], [0, 1], **REFERENCE)
+        level = axes.axhline(0.95, color="#444444", linewidth=0.8, linestyle=(0, (6, 3)))
+        return [(diagonal, "guessing"), (level, "true positive rate 0.95")]
 
     axes_labels = ("false positive rate", "true positive rate")
     return _curve_figure(curves, draw, finish, axes_labels, title=title, note=note, controls=controls)
@@ -109,7 +94,7 @@ def roc_curve_figure(
 def _curve_figure(
     curves: Mapping[str, Curve],
     draw: Callable[[Any, str, Curve, Mapping[str, Any]], str],
-    finish: Callable[[Any], None],
+    finish: Callable[[Any], list[tuple[Any, str]]],
     labels: tuple[str, str],
     *,
     title: str,
@@ -128,7 +113,9 @@ def _curve_figure(
     for name, curve, style in zip(curves, curves.values(), _styles(list(curves), greys), strict=True):
         texts.append(_literal(draw(axes, _shortened(name), curve, style)))
         handles.append(Line2D([], [], **style))
-    finish(axes)
+    for handle, text in finish(axes):
+        handles.append(handle)
+        texts.append(text)
     axes.set(xlim=(0, 1), ylim=(0, 1.005), xlabel=labels[0], ylabel=labels[1], box_aspect=1)
     axes.set_title(_literal(title), fontsize=11, loc="left")
     axes.grid(color="#dddddd", linewidth=0.6)
@@ -139,7 +126,7 @@ def _curve_figure(
     if note:
         figure.supxlabel(_literal(_wrapped(note, 130)), fontsize=7.5, color="#444444")
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
+    figure.savefig(stream, format="png", metadata={"Software": None}, bbox_inches="tight", pad_inches=0.15)
     return stream.getvalue()
 
 

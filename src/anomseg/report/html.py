@@ -192,7 +192,8 @@ def _cell(figure: Figure, card: Card, rows: Sequence[Card]) -> str:
     interval = (
         f'<span class="interval">{limits[0]:.3f} to {limits[1]:.3f}</span>' if limits and value is not None else ""
     )
-    return f"<td{' class=lead' if leads else ''}>{decimals(value)}{interval}</td>"
+    kind = ' class="lead"' if leads else ""
+    return f"<td{kind}>{decimals(value)}{interval}</td>"
 
 
 def _conditions(rows: Sequence[Card]) -> list[str]:

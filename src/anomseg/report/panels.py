@@ -24,6 +24,7 @@ from anomseg.inference.legend import INK, PAPER, add_colour_bar, add_legend, bes
 from anomseg.types import ANOMALY, VOID, UInt8Array
 
 CELL_WIDTH = 400
+MIN_CELL = 150
 GAP = 8
 TRUTH_COLOUR = (0, 229, 255)
 
@@ -59,14 +60,14 @@ def frame_panel(
         limits: Scores at both ends of the colours; by `score_range` when not given.
         bounded: The score lies in [0, 1] by construction.
         threshold: Outline what is at least this odd.
-        cell_width: Pixels a picture.
+        cell_width: Pixels a picture, along its longer side.
 
     Returns:
         ``(h, w, 3)`` uint8.
     """
     height, width = image.shape[:2]
-    scale = cell_width / width
-    size = (cell_width, max(1, round(height * scale)))
+    scale = min(cell_width / width, cell_width / height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     limits = limits or score_range(anomaly_map, bounded=bounded, inside=None if label is None else label != VOID)
     photo = _resized(image, size, Image.Resampling.LANCZOS)
     scores = _resized(
@@ -149,8 +150,11 @@ def _most_frequent(classes: UInt8Array, count: int, height: int) -> list[int]:
 
 
 def _captioned(picture: UInt8Array, caption: str) -> UInt8Array:
-    strip = _text_row(caption, picture.shape[1], 13)
-    return np.concatenate([strip, picture])
+    # A narrow picture keeps room for its caption.
+    width = max(picture.shape[1], MIN_CELL)
+    padded = np.full((picture.shape[0], width, 3), PAPER, dtype=np.uint8)
+    padded[:, : picture.shape[1]] = picture
+    return np.concatenate([_text_row(caption, width, 13), padded])
 
 
 def _titled(row: UInt8Array, title: str) -> UInt8Array:

@@ -1,0 +1,154 @@
+"""The report of a run: tables, curves, contact sheets of the best and worst frames, one self-contained page."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from anomseg.evaluation import Plan, open_source
+from anomseg.files import write_bytes
+from anomseg.report.cards import Card, is_control, one_line, protocol_line
+from anomseg.report.figures import pr_curve_figure, roc_curve_figure
+from anomseg.report.gallery import Choice, choose_frames, draw_frames
+from anomseg.report.html import write_report
+from anomseg.report.panels import contact_sheet
+from anomseg.types import UInt8Array
+
+REPORT_FILE, SHEET_FILE = "report.html", "contact_sheet.png"
+
+
+def write_run_report(
+    out: str | Path,
+    cards: Sequence[Card],
+    *,
+    plan: Plan | None = None,
+    device: torch.device | str = "cpu",
+    title: str | None = None,
+    notes: Sequence[str] = (),
+) -> Path:
+    """Write ``report.html``, ``pr_curve.png``, ``roc_curve.png`` and each detector's ``contact_sheet.png``.
+
+    Args:
+        out: Folder of the run's results.
+        cards: The run's cards.
+        plan: The run, for pictures of frames; without it (merged shards) there are none.
+        device: Where networks run that score the shown frames again.
+        title: Heading; names the benchmark when not given.
+        notes: Further paragraphs under the title.
+
+    Returns:
+        The page.
+    """
+    folder = Path(out)
+    heading = title or f"{cards[0]['benchmark'] if cards else 'No results'}: anomaly segmentation"
+    scored = [card for card in cards if card.get("task") == "anomaly"]
+    folders = {str(card["folder"]): card for card in scored}
+    rows = {name: read_per_image(folder / name / "per_image.csv") for name in folders}
+    curves = _curves(folder, folders)
+    for name, picture in curves.items():
+        write_bytes(folder / f"{name.split()[0].lower()}_curve.png", picture)
+    images: dict[str, UInt8Array] = {}
+    if plan is not None and folders:
+        images = _contact_sheets(folder, folders, rows, plan, device)
+    skipped = {(str(item["frame"]), str(item["reason"])) for card in cards for item in card.get("skipped", [])}
+    write_report(
+        folder / REPORT_FILE,
+        heading,
+        cards,
+        images,
+        curves=curves,
+        per_image=rows,
+        skipped=sorted(skipped),
+        notes=notes,
+    )
+    return folder / REPORT_FILE
+
+
+def read_per_image(path: str | Path) -> list[dict[str, Any]]:
+    """Rows of a ``per_image.csv``; numbers as numbers, empty cells as None, nothing where there is no file."""
+    file = Path(path)
+    if not file.is_file():
+        return []
+    with file.open(newline="", encoding="utf-8") as stream:
+        return [{key: _value(key, text) for key, text in row.items()} for row in csv.DictReader(stream)]
+
+
+def _value(key: str, text: str) -> Any:
+    if key in ("frame", "group", "reason", "status"):
+        return text
+    if text == "":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _curves(out: Path, cards: Mapping[str, Card]) -> dict[str, bytes]:
+    curves: dict[str, dict[str, Any]] = {}
+    for folder, card in cards.items():
+        file = out / folder / "curve.npz"
+        pixel = card.get("pixel")
+        if not file.is_file() or not pixel:
+            continue
+        with np.load(file, allow_pickle=False) as points:
+            curves[folder] = {key: points[key] for key in ("recall", "precision", "fpr")}
+        curves[folder] |= {"tpr": curves[folder]["recall"], "prevalence": card.get("prevalence"), **pixel}
+    if not curves:
+        return {}
+    note = one_line(protocol_line(next(iter(cards.values()))))
+    controls = [folder for folder in curves if is_control(cards[folder])]
+    return {
+        "PR curve": pr_curve_figure(curves, note=note, controls=controls),
+        "ROC curve": roc_curve_figure(curves, note=note, controls=controls),
+    }
+
+
+def _contact_sheets(
+    out: Path,
+    cards: Mapping[str, Card],
+    rows: Mapping[str, Sequence[Mapping[str, Any]]],
+    plan: Plan,
+    device: torch.device | str,
+) -> dict[str, UInt8Array]:
+    values = {folder: {str(row["frame"]): row.get("ap") for row in rows[folder]} for folder in cards}
+    choices = {folder: choose_frames(values[folder]) for folder in cards}
+    captions = {
+        folder: {frame: f"{frame}   AP {value:.3f}" for frame, value in values[folder].items() if value is not None}
+        for folder in cards
+    }
+    segmenter = plan.segmenter
+    drawn = draw_frames(
+        plan.frames,
+        open_source(plan, device),
+        choices,
+        classes=segmenter.classes if segmenter is not None else None,
+        palette=segmenter.palette if segmenter is not None else None,
+        captions=captions,
+        bounded=[folder for folder, card in cards.items() if card["detector"].get("bounded")],
+    )
+    images: dict[str, UInt8Array] = {}
+    for folder, card in cards.items():
+        groups = _grouped(choices[folder], drawn[folder])
+        note = one_line(protocol_line(card))
+        write_bytes(out / folder / SHEET_FILE, contact_sheet(groups, f"{folder}: best and worst frames", note))
+        if not is_control(card):
+            for heading, panels in groups.items():
+                images |= {f"{folder}, {heading}, {position}": panel for position, panel in enumerate(panels, 1)}
+    return images
+
+
+def _grouped(choice: Choice, drawn: Mapping[str, UInt8Array]) -> dict[str, list[UInt8Array]]:
+    return {
+        "best frames": [drawn[frame] for frame in choice.best if frame in drawn],
+        "worst frames": [drawn[frame] for frame in choice.worst if frame in drawn],
+    }

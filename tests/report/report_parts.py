@@ -1,0 +1,35 @@
+"""Result cards as `evaluate` writes them, whole and full of nulls."""
+
+from typing import Any
+
+import numpy as np
+
+
+def card(name: str, ap: float = 0.4, **changes: Any) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "schema": 1,
+        "task": "anomaly",
+        "benchmark": "road_anomaly_21",
+        "protocol": {"name": "smiyc", "version": 1, "void": [255], "fpr_rule": "first>=", "aggregation": "pooled"},
+        "segmenter": {"name": "erfnet", "classes": ["road"], "size": [512, 1024], "sha256": "30cfe79b3d8739d9"},
+        "detector": {"name": name, "bounded": False, "forward_passes": 1},
+        "frames": 10,
+        "pixels": {"inlier": 8_000_000, "anomaly": 1_000_000, "void": 7},
+        "prevalence": 0.1111,
+        "pixel": {"ap": ap, "nap": 0.31, "auroc": 0.81, "fpr95": 0.7, "best_f1": 0.5, "best_f1_threshold": 1.5},
+        "pixel_ci95": {"ap": [ap - 0.05, ap + 0.06], "auroc": None},
+        "per_image_mean": {"ap": 0.35, "auroc": 0.79, "fpr95": 0.71, "frames": 9},
+        "component": {"siou": 0.2, "ppv": 0.12, "f1_star": 0.05, "f1": {"0.25": 0.1}},
+        "mdm": {"value": 0.18, "quality": 0.7, "steps": 1000},
+        "mdm_calibrated": None,
+        "seconds": {"forward": 1.25},
+    }
+    return {**content, **changes}
+
+
+def nulls(name: str = "msp") -> dict[str, Any]:
+    return dict.fromkeys(card(name)) | {"detector": {"name": name}}
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (90, 160)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)

@@ -1,0 +1,143 @@
+import io
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_parts import card, nulls
+
+from anomseg.report import markdown_table, plain_table, print_cards
+from anomseg.report.cards import FIGURES, POOLED, best, number, row_names
+from anomseg.report.tables import escape
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_controls_stand_apart_below_the_detectors():
+    lines = plain_table([card("chance", 0.1), card("msp", 0.3), card("energy", 0.4)], title="results").splitlines()
+    assert lines[0] == "results"
+    starts = [line.split()[0] if line else "" for line in lines]
+    rule = "-" * 10
+    body = lines[1 : lines.index("")]
+    assert [line.split()[0] for line in body if not line.startswith(rule)] == ["detector", "msp", "energy", "chance"]
+    assert body[-2].startswith(rule)
+    assert "chance (control)" in body[-1]
+    assert "data:" in starts
+
+
+def test_numbers_have_three_decimals_and_intervals():
+    text = plain_table([card("msp", 0.41239)])
+    assert "0.412 [0.362,0.472]" in text
+    assert "0.180" in text
+
+
+def test_prevalence_and_protocol_are_printed():
+    text = plain_table([card("msp")])
+    assert "prevalence 0.1111" in text
+    assert "protocol: smiyc 1: void 255; fpr_rule first>=; aggregation pooled" in text
+    assert "erfnet, 1024x512, sha256 30cfe79b3d87" in text
+
+
+def test_columns_are_aligned():
+    lines = plain_table([card("msp", 0.4), card("a_detector_with_a_long_name", 0.3, mdm=None)]).splitlines()
+    starts = {
+        tuple(match.start() for match in re.finditer(r"(?<=  )\S", line)) for line in (lines[0], lines[2], lines[3])
+    }
+    assert len(starts) == 1
+
+
+def test_off_a_terminal_there_are_no_escape_codes():
+    stream = io.StringIO()
+    print_cards([card("msp"), card("chance")], title="results", stream=stream)
+    assert "\x1b" not in stream.getvalue()
+    assert stream.getvalue().endswith("\n")
+
+
+def test_on_a_terminal_everything_is_there(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = Terminal()
+    print_cards([card("[red]name"), card("chance")], title="a [bold] title", stream=stream)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+    for part in (
+        "[red]name",
+        "chance",
+        "control",
+        "a [bold] title",
+        "0.400",
+        "[0.350,0.460]",
+        "prevalence 0.1111",
+        "smiyc",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    "cards", [[], [nulls()], [{}], [nulls(), card("energy")], [{"detector": "msp", "pixel": {"ap": "x"}}]]
+)
+def test_nulls_everywhere(cards, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    plain_table(cards)
+    markdown_table(cards)
+    print_cards(cards, stream=Terminal())
+
+
+def test_markdown_is_one_table_with_the_best_in_bold():
+    text = markdown_table([card("chance", 0.9), card("msp", 0.3), card("en|ergy", 0.4)])
+    rows = text.split("\n\n")[0].splitlines()
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    assert rows[3].startswith("| en\\|ergy | **0.400** [0.350, 0.460] |")
+    assert rows[4].startswith("| *chance* (control) | 0.900 [")
+    assert "- protocol: smiyc 1" in text
+
+
+def test_lower_is_better_where_it_is():
+    worse, better = card("msp"), card("energy")
+    better["pixel"] = {**better["pixel"], "fpr95": 0.2}
+    fpr95 = next(figure for figure in POOLED if figure.key == "fpr95")
+    assert best(fpr95, [worse, better]) == 0.2
+    assert "**0.200**" in markdown_table([worse, better], intervals=False)
+
+
+def test_columns_that_no_card_has_are_left_out():
+    assert "MDM" not in markdown_table([card("msp", mdm=None)])
+    assert "MDM" in markdown_table([card("msp")])
+
+
+def test_equal_names_are_numbered():
+    assert row_names([card("msp"), card("msp"), card("energy")]) == ["msp", "msp-2", "energy"]
+
+
+@given(st.text())
+def test_markdown_cells_cannot_break_the_table(text):
+    cell = escape(text)
+    assert "\n" not in cell
+    assert not re.search(r"(?<!\\)(?:\\\\)*\|", cell)
+    assert "<" not in cell
+
+
+@given(st.one_of(st.none(), st.booleans(), st.floats(), st.text(), st.integers(), st.lists(st.integers()), st.just({})))
+def test_only_finite_numbers_are_numbers(value):
+    result = number(value)
+    assert result is None or (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and abs(result) < float("inf")
+    )
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["ap", "name", "pixel", "size", "value"]), inner, max_size=3)
+        ),
+        max_leaves=8,
+    )
+)
+def test_cards_of_any_shape_are_tolerated(value):
+    cards = [dict.fromkeys((*card("x"), *(f"{figure.section}_ci95" for figure in FIGURES)), value)]
+    plain_table(cards)
+    markdown_table(cards)
