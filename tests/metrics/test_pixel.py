@@ -82,7 +82,7 @@ def test_save_and_load(tmp_path):
     again.save(tmp_path / "again.npz")
     assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "deep" / "pixel.npz").read_bytes()
     with np.load(tmp_path / "again.npz", allow_pickle=False) as plain:
-        assert plain["inlier_counts"].sum() == state.compute().inlier
+        assert plain["inlier"]["count"].sum() == state.compute().inlier
     with pytest.raises(DataError, match="frame 'frame_3' is counted twice"):
         again.update(*frames()[3])
     empty = PixelCurve()

@@ -76,7 +76,7 @@ class PagedCounter:
             self._allocate(new[np.concatenate(([True], new[1:] != new[:-1]))])
             slots = self._slot_of_page[pages]
         slabs = (slots // SLAB_PAGES).astype(np.uint16)
-        cells = (slots % SLAB_PAGES) * PAGE + (keys & (PAGE - 1)).astype(np.int32)
+        cells = (slots % SLAB_PAGES).astype(np.intp) * PAGE + (keys & (PAGE - 1))
         if slabs[0] == slabs[-1] and (slabs == slabs[0]).all():
             self._add_to_slab(int(slabs[0]), cells, counts)
         else:
@@ -89,7 +89,7 @@ class PagedCounter:
                     self._add_to_slab(slab, cells[part], counts[part])
         self.total += int(counts.sum())
 
-    def _add_to_slab(self, index: int, cells: NDArray[np.int32], counts: Counts) -> None:
+    def _add_to_slab(self, index: int, cells: NDArray[np.intp], counts: Counts) -> None:
         # No cell can exceed what its whole slab holds, so 32 bits do until that total would leave them.
         self._slab_totals[index] += int(counts.sum())
         slab = self._slabs[index]
@@ -97,7 +97,7 @@ class PagedCounter:
             wider = self._new_slab(np.uint64)
             wider[:] = slab
             self._slabs[index] = slab = wider
-        slab[cells] += counts.astype(slab.dtype)
+        np.add.at(slab, cells, counts.astype(slab.dtype))  # one pass over memory, where += makes two
 
     def _allocate(self, pages: Keys) -> None:
         first = self._pages
@@ -124,23 +124,25 @@ class PagedCounter:
                 "set TMPDIR to a larger disk or raise the memory budget"
             ) from error
 
-    def _chunks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Page numbers in ascending order with their cells ``(n, PAGE)``, a bounded number at a time."""
+    def _chunks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+        """Page numbers in ascending order with their cells ``(n * PAGE,)``, a bounded number at a time."""
         pages = np.flatnonzero(self._slot_of_page >= 0)
         for start in range(0, pages.size, _CHUNK_PAGES):
             part = pages[start : start + _CHUNK_PAGES]
             slots = self._slot_of_page[part]
-            cells = np.empty((part.size, PAGE), np.int64)
-            for slab in np.unique(slots // SLAB_PAGES).tolist():
+            slabs = np.unique(slots // SLAB_PAGES).tolist()
+            cells = np.empty((part.size, PAGE), np.result_type(*(self._slabs[slab].dtype for slab in slabs)))
+            for slab in slabs:
                 mine = slots // SLAB_PAGES == slab
                 cells[mine] = self._slabs[slab].reshape(SLAB_PAGES, PAGE)[slots[mine] % SLAB_PAGES]
-            yield part, cells
+            yield part, cells.reshape(-1)
 
     def items(self) -> Iterator[tuple[Keys, Counts]]:
         """Keys that occur, ascending, and their counts, in pieces of at most 2^20 cells."""
         for pages, cells in self._chunks():
-            row, low = np.nonzero(cells)
-            yield ((pages[row] << PAGE_BITS) | low).astype(np.uint32), cells[row, low]
+            filled = np.flatnonzero(cells != 0)
+            keys = (pages[filled >> PAGE_BITS] << PAGE_BITS) | (filled & (PAGE - 1))
+            yield keys.astype(np.uint32), cells[filled].astype(np.int64)
 
     def size(self) -> tuple[int, int]:
         """How many keys occur, and the greatest count."""
@@ -170,7 +172,7 @@ class PagedCounter:
         for pages, cells in self._chunks():
             cumulative = np.empty(cells.size + 1, np.int64)
             cumulative[0] = counted
-            np.cumsum(cells, out=cumulative[1:])
+            np.cumsum(cells, dtype=np.int64, out=cumulative[1:])
             cumulative[1:] += counted
             # Queries up to this chunk's last page; those on pages that do not exist fall between two pages.
             last = int(np.searchsorted(query_pages, pages[-1], side="right"))

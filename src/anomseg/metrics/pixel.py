@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomseg.errors import CompatibilityError, DataError
-from anomseg.metrics.counts import Counts, ScoreCounts, count_scores, keys_at_least, scores_of_keys
+from anomseg.metrics.counts import Counts, Keys, ScoreCounts, count_scores, keys_at_least, scores_of_keys
 from anomseg.metrics.curve import (
     FPR_RULES,
     ApRule,
@@ -250,7 +250,7 @@ class PixelCurve:
         """
         keys, counts = self._anomaly.consolidated()
         distinct, greatest = self._inlier.size()
-        narrow = np.min_scalar_type(greatest)
+        pair = np.dtype([("key", "<u4"), ("count", np.min_scalar_type(greatest))])
         write_state(
             path,
             type(self).__name__,
@@ -258,8 +258,7 @@ class PixelCurve:
             {
                 "anomaly_keys": keys,
                 "anomaly_counts": counts,
-                "inlier_keys": Pieces(np.uint32, distinct, (keys for keys, _ in self._inlier.items())),
-                "inlier_counts": Pieces(narrow, distinct, (counts for _, counts in self._inlier.items())),
+                "inlier": Pieces(pair, distinct, (_paired(*part, pair) for part in self._inlier.items())),
             },
         )
 
@@ -276,6 +275,12 @@ class PixelCurve:
             state._void = int(reader.meta["void"])
             state._frames = FrameLedger.from_json(reader.meta["frames"])
             state._anomaly.add(reader.array("anomaly_keys"), reader.array("anomaly_counts"))
-            for keys, counts in zip(reader.pieces("inlier_keys"), reader.pieces("inlier_counts"), strict=True):
-                state._inlier.add(keys, counts.astype(np.int64))
+            for part in reader.pieces("inlier"):
+                state._inlier.add(part["key"].astype(np.uint32), part["count"].astype(np.int64))
         return state
+
+
+def _paired(keys: Keys, counts: Counts, dtype: np.dtype[Any]) -> NDArray[Any]:
+    pairs = np.empty(keys.size, dtype)
+    pairs["key"], pairs["count"] = keys, counts
+    return pairs

@@ -72,7 +72,7 @@ def _write_member(archive: zipfile.ZipFile, name: str, array: NDArray[Any] | Pie
             }
             npy.write_array_header_1_0(stream, described)
             for part in array.parts:
-                stream.write(np.ascontiguousarray(part, array.dtype).data)
+                stream.write(np.ascontiguousarray(part, array.dtype).tobytes())
         else:
             npy.write_array(stream, np.asarray(array), allow_pickle=False)
 
