@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def sources_of(values: Iterable[ImageLike], *, exclude: str | os.PathLike[str] |
     if isinstance(values, (list, tuple)) and all(isinstance(value, (str, os.PathLike)) for value in values):
         yield from (file_source(file) for file in expand_inputs(values, exclude=exclude))
         return
-    seen: dict[str, int] = {}
+    seen: set[str] = set()
     for index, value in enumerate(values):
         parts: Iterable[Source]
         if isinstance(value, (str, os.PathLike)):
@@ -109,9 +109,11 @@ def sources_of(values: Iterable[ImageLike], *, exclude: str | os.PathLike[str] |
         else:
             parts = [single_source(value, f"image-{index}")]
         for source in parts:
-            seen[source.name] = seen.get(source.name, 0) + 1
-            number = seen[source.name]
-            yield source if number == 1 else Source(f"{source.name}-{number}", source.load, source.path)
+            name, number = source.name, 2
+            while name.casefold() in seen:
+                name, number = f"{source.name}-{number}", number + 1
+            seen.add(name.casefold())
+            yield replace(source, name=name)
 
 
 def from_pillow(image: Image.Image, name: str = "image") -> UInt8Array:
