@@ -97,7 +97,7 @@ def test_a_resumed_run_ends_where_the_straight_one_ends(recipe, tmp_path, monkey
 
     def stopping(self, batch, index):
         calls.append(index)
-        if len(calls) == 7:
+        if len(calls) == 7:  # the second of three epochs
             raise KeyboardInterrupt
         return step(self, batch, index)
 
@@ -106,7 +106,11 @@ def test_a_resumed_run_ends_where_the_straight_one_ends(recipe, tmp_path, monkey
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             train(recipe, tmp_path / "resumed", quiet=True)
     assert not (tmp_path / "resumed" / "model.safetensors").exists()
-    summary = train(recipe, tmp_path / "resumed", quiet=True)
+    redone = []
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentationModule, "training_step", lambda *a: redone.append(1) or step(*a))
+        summary = train(recipe, tmp_path / "resumed", quiet=True)
+    assert len(redone) == 8  # the first epoch was not trained again
     logs = tmp_path / "resumed" / "stages" / "net" / "log"
     assert all((logs / name / "metrics.csv").stat().st_size for name in ("start-1", "start-2"))
     assert summary["steps"] == 12

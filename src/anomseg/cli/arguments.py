@@ -116,3 +116,21 @@ def open_detectors(texts: Sequence[str]) -> list[tuple[str, Detector]]:
     if not found:
         raise ConfigError("no detector was named; try --detector energy")
     return found
+
+
+def parse_shard(text: str | None) -> tuple[int, int] | None:
+    """Read ``i/n``, counted from 0.
+
+    Raises:
+        ConfigError: It is something else, or i is not below n.
+
+    Example:
+        >>> parse_shard("0/3")
+        (0, 3)
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if not match or int(match[1]) >= int(match[2]):
+        raise ConfigError(f"--shard {text!r} is not i/n with i from 0 to n-1, such as 0/4")
+    return int(match[1]), int(match[2])

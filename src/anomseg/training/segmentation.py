@@ -93,10 +93,16 @@ class SegmentationModule(lightning.LightningModule):
     """Set-valued cross-entropy on crops, mean IoU on whole validation images."""
 
     def __init__(
-        self, segmenter: Segmenter, sets: Tensor, weights: Tensor, network: NetworkConfig, optimiser: OptimiserConfig
+        self,
+        segmenter: Segmenter,
+        sets: Tensor,
+        weights: Tensor,
+        network: NetworkConfig,
+        optimiser: OptimiserConfig,
+        seed: int,
     ) -> None:
         super().__init__()
-        self.segmenter, self.network, self.optimiser = segmenter, network, optimiser
+        self.segmenter, self.network, self.optimiser, self.seed = segmenter, network, optimiser, seed
         self.register_buffer("sets", sets)
         self.register_buffer("row_weights", weights)
         self.seen = SegmentationIoU(len(segmenter.classes))
@@ -115,6 +121,11 @@ class SegmentationModule(lightning.LightningModule):
         rows = rows[:, :: self.network.loss_stride, :: self.network.loss_stride]
         main = F.interpolate(main.float(), rows.shape[-2:], mode="bilinear", align_corners=False)
         return set_valued_cross_entropy(main, rows, sets, weights) + self.network.auxiliary * side
+
+    def on_train_batch_start(self, batch: Any, index: int) -> None:
+        """Seed dropout by the step, so that a resumed run draws what the straight one draws."""
+        del batch, index
+        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """One step on a batch of crops."""
@@ -257,7 +268,7 @@ class SegmentationStage:
             weights = table.balance(stores[exact].class_frequencies(len(segmenter.classes)))
         if self.optimiser.channels_last:
             segmenter = segmenter.to(memory_format=torch.channels_last)
-        module = SegmentationModule(segmenter, table.sets, weights, self.network, self.optimiser)
+        module = SegmentationModule(segmenter, table.sets, weights, self.network, self.optimiser, self.recipe.seed)
         shares = [source.share for source in self.sources]
         crops = CropDataset(stores[:-1], shares, table, self.augment, self.recipe.seed)
         sampler = StreamSampler(self.optimiser.validate_every * self.data.batch_size)
@@ -284,7 +295,9 @@ class SegmentationStage:
         return summary
 
     def _trainer(self, folder: Path, callbacks: Sequence[Callback], quiet: bool) -> lightning.Trainer:
-        checkpoint = ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_epochs=1, save_on_train_epoch_end=True)
+        checkpoint = ModelCheckpoint(
+            folder, "last", every_n_epochs=1, save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
+        )
         return lightning.Trainer(
             accelerator=self.optimiser.accelerator,
             devices=self.optimiser.devices,
