@@ -15,6 +15,7 @@ from anomseg._version import __version__
 from anomseg.detectors import (
     Detector,
     anomaly_maps,
+    check_writable,
     create_detector,
     load_detector,
     overlapping_frames,
@@ -90,6 +91,10 @@ def test_other_directories_and_files_are_not_touched(folder, sml, tmp_path):
     (tmp_path / "photos" / "a.jpg").write_text("a")
     (folder / "notes.txt").write_text("mine")
     (tmp_path / "file").write_text("b")
+    check_writable(tmp_path / "new")
+    for target in (tmp_path / "photos", folder, tmp_path / "file"):
+        with pytest.raises(DataError):
+            check_writable(target)
     for target in (tmp_path / "photos", folder, tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(DataError) as caught:
             save_detector(sml, target)

@@ -3,7 +3,13 @@
 from anomseg.detectors.base import Detector, Progress, Upsample, anomaly_maps
 from anomseg.detectors.catalog import DEFAULT_DETECTOR, create_detector, detector_names, resolve_detector
 from anomseg.detectors.fitting import overlapping_frames
-from anomseg.detectors.saved import is_detector_directory, load_detector, save_detector, segmenter_matches
+from anomseg.detectors.saved import (
+    check_writable,
+    is_detector_directory,
+    load_detector,
+    save_detector,
+    segmenter_matches,
+)
 
 __all__ = [
     "DEFAULT_DETECTOR",
@@ -11,6 +17,7 @@ __all__ = [
     "Progress",
     "Upsample",
     "anomaly_maps",
+    "check_writable",
     "create_detector",
     "detector_names",
     "is_detector_directory",

@@ -50,8 +50,8 @@ def save_detector(detector: Detector, directory: str | Path, segmenter: Segmente
         raise CompatibilityError(warning)
     identity = detector.segmenter_identity or (segmenter.identity() if segmenter is not None else None)
     state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in detector.state().items()}
+    check_writable(directory)
     target = Path(directory).absolute()
-    _check_target(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".part"))
@@ -85,7 +85,16 @@ def save_detector(detector: Detector, directory: str | Path, segmenter: Segmente
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _check_target(target: Path) -> None:
+def check_writable(directory: str | Path) -> None:
+    """Make sure, before a long fit, that a detector may be saved to a directory.
+
+    Args:
+        directory: Missing, empty, or holding an earlier detector and nothing else.
+
+    Raises:
+        DataError: It is a file, or holds other files.
+    """
+    target = Path(directory)
     if not target.exists():
         return
     if not target.is_dir():
