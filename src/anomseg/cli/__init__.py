@@ -1,1 +1,1 @@
-"""See the design notes in docs/."""
+"""The command line: thin modules that parse, call one function and print."""
