@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_parts import card, nulls
 
-from anomseg.report import markdown_table, plain_table, print_cards
+from anomseg.report import differences, markdown_table, plain_table, print_cards
 from anomseg.report.cards import FIGURES, POOLED, best, number, row_names
 from anomseg.report.tables import escape
 
@@ -68,7 +68,7 @@ def test_on_a_terminal_everything_is_there(monkeypatch):
         "control",
         "a [bold] title",
         "0.400",
-        "[0.350,0.460]",
+        ".350 .460",
         "prevalence 0.1111",
         "smiyc",
     ):
@@ -105,6 +105,49 @@ def test_lower_is_better_where_it_is():
 def test_columns_that_no_card_has_are_left_out():
     assert "MDM" not in markdown_table([card("msp", mdm=None)])
     assert "MDM" in markdown_table([card("msp")])
+
+
+def compared() -> list[dict]:
+    above = {"ap": 0.3, "ci95": [0.2, 0.35], "above": True, "reason": None}
+    unknown = {"ap": None, "ci95": None, "above": None, "reason": "they share 3 of 4 frames"}
+    return [
+        card("energy", 0.4, comparison={"chance": above, "not_road": unknown}),
+        card("chance", 0.1, comparison={"not_road": above}),
+    ]
+
+
+def test_differences_to_controls_are_paired_and_their_own_table():
+    text = plain_table(compared())
+    table = text.split("pooled AP less that of each control, paired:\n")[1].split("\n\n")[0].splitlines()
+    assert table[0].split() == ["detector", "AP", "-", "chance"]
+    assert table[2].split() == ["energy", "0.300", "[0.200,0.350]"]
+    assert len(table) == 3
+    assert "| energy | **0.300** [0.200, 0.350] |" in markdown_table(compared()[:1], differences(compared()))
+
+
+def test_a_card_of_the_network_alone():
+    groups = {"day": {"miou": 0.7, "accuracy": 0.9, "frames": 2}, "dusk": {"miou": None, "accuracy": 0.4, "frames": 1}}
+    only = {
+        "task": "segmentation", "benchmark": "camvid", "split": "test", "detector": None, "frames": 3,
+        "segmenter": {"name": "bundled"}, "skipped": [{"frame": "x", "reason": "damaged"}],
+        "segmentation": {"miou": 0.61, "accuracy": 0.88, "frames": 3, "by_group": groups},
+    }  # fmt: skip
+    for text in (plain_table([only]), markdown_table([only])):
+        assert "mIoU 0.610, accuracy 0.880; day: mIoU 0.700, accuracy 0.900; dusk: mIoU -, accuracy 0.400" in text
+        assert "camvid test; 3 frames; 1 skipped" in text
+        assert "|---" not in text
+
+
+def test_why_there_is_no_interval_is_said():
+    assert "intervals: none, one group" in plain_table([card("msp", pixel_ci95=None, pixel_ci95_reason="one group")])
+
+
+def test_the_folder_names_the_row_and_the_flag_makes_the_control():
+    text = plain_table(
+        [card("energy", folder="energy-2"), card("mine", detector={"name": "x", "control": True}, folder="m")]
+    )
+    assert "energy-2" in text
+    assert "m (control)" in text
 
 
 def test_equal_names_are_numbered():

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from anomseg.inference.colour import COLOUR_MAP, Range, colour_table
+from anomseg.inference.colour import COLOUR_MAP, CONTOUR_COLOUR, Range, colour_table
 from anomseg.types import UInt8Array
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -69,6 +69,7 @@ def add_colour_bar(
     *,
     name: str = COLOUR_MAP,
     mark: float | None = None,
+    mark_colour: tuple[int, int, int] = CONTOUR_COLOUR,
 ) -> UInt8Array:
     """Put a colour bar with ticks and a label to the right of a picture.
 
@@ -78,6 +79,7 @@ def add_colour_bar(
         label: What the colours mean, written along the bar.
         name: Colour table.
         mark: A score to mark on the bar, such as the threshold.
+        mark_colour: RGB of the mark, that of the outline which the threshold draws.
 
     Returns:
         ``(H', W', 3)`` uint8, wider by the bar; at least 120 rows high so that the text fits.
@@ -111,7 +113,7 @@ def add_colour_bar(
     if mark is not None and limits[0] <= mark <= limits[1]:
         row, half = row_of(mark), max(1, size // 8)
         draw.rectangle((gap - 1, row - half - 1, gap + bar_width, row + half + 1), fill=INK)
-        draw.rectangle((gap, row - half, gap + bar_width - 1, row + half), fill=(0, 229, 255))
+        draw.rectangle((gap, row - half, gap + bar_width - 1, row + half), fill=mark_colour)
     if label:
         written = _text_along(fit_text(label, size, length), size)
         column = width - gap // 2 - written.width

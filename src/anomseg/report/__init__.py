@@ -1,6 +1,6 @@
 """Result cards for people: terminal and Markdown tables, curves, frame panels and one self-contained page."""
 
-from anomseg.report.cards import FIGURES, Card, Figure
+from anomseg.report.cards import FIGURES, Card, Figure, differences
 from anomseg.report.figures import pr_curve_figure, roc_curve_figure
 from anomseg.report.html import write_report
 from anomseg.report.panels import contact_sheet, frame_panel
@@ -13,6 +13,7 @@ __all__ = [
     "Card",
     "Figure",
     "contact_sheet",
+    "differences",
     "frame_panel",
     "markdown_table",
     "plain_table",

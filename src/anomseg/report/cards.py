@@ -36,13 +36,29 @@ class Figure:
 
     def interval(self, card: Card) -> tuple[float, float] | None:
         """Its 95 % interval on a card; None where there is none."""
-        limits = section(card, f"{self.section}_ci95").get(self.key)
-        if isinstance(limits, Mapping):
-            limits = (limits.get("low"), limits.get("high"))
-        if not isinstance(limits, Sequence) or isinstance(limits, str) or len(limits) != 2:
-            return None
-        low, high = number(limits[0]), number(limits[1])
-        return None if low is None or high is None else (low, high)
+        return _pair(section(card, f"{self.section}_ci95").get(self.key))
+
+
+@dataclass(frozen=True)
+class Difference(Figure):
+    """Pooled AP less that of a control on the same frames, from the ``comparison`` part of a card."""
+
+    def of(self, card: Card) -> float | None:
+        """The difference; None for the control itself."""
+        return number(section(section(card, self.section), self.key).get("ap"))
+
+    def interval(self, card: Card) -> tuple[float, float] | None:
+        """Its paired 95 % interval."""
+        return _pair(section(section(card, self.section), self.key).get("ci95"))
+
+
+def _pair(limits: Any) -> tuple[float, float] | None:
+    if isinstance(limits, Mapping):
+        limits = (limits.get("low"), limits.get("high"))
+    if not isinstance(limits, Sequence) or isinstance(limits, str) or len(limits) != 2:
+        return None
+    low, high = number(limits[0]), number(limits[1])
+    return None if low is None or high is None else (low, high)
 
 
 POOLED = (
@@ -96,6 +112,12 @@ def with_interval(figure: Figure, card: Card) -> str:
     return text if limits is None or text == MISSING else f"{text} [{limits[0]:.3f}, {limits[1]:.3f}]"
 
 
+def differences(cards: Sequence[Card]) -> list[Figure]:
+    """One column for each control that the cards were compared with."""
+    controls = dict.fromkeys(str(control) for card in cards for control in section(card, "comparison"))
+    return [Difference("comparison", control, f"AP - {control}") for control in controls]
+
+
 def shown(figures: Sequence[Figure], cards: Sequence[Card]) -> list[Figure]:
     """The figures that at least one card has."""
     return [figure for figure in figures if any(figure.of(card) is not None for card in cards)]
@@ -110,11 +132,15 @@ def best(figure: Figure, cards: Sequence[Card]) -> float | None:
 
 
 def detector_name(card: Card) -> str:
-    """The name of the row: the label of the run where it has one, else the detector's registry name."""
-    detector = card.get("detector")
-    if isinstance(detector, Mapping):
-        return str(detector.get("label") or detector.get("name") or "detector")
-    return str(detector or "detector")
+    """The name of the row: the detector's folder in the results, else its registry name, else the network's."""
+    if card.get("folder"):
+        return str(card["folder"])
+    for key in ("detector", "segmenter"):
+        part = card.get(key)
+        name = part.get("name") if isinstance(part, Mapping) else part
+        if name:
+            return str(name)
+    return "detector"
 
 
 def row_names(cards: Sequence[Card]) -> list[str]:
@@ -131,8 +157,9 @@ def row_names(cards: Sequence[Card]) -> list[str]:
 def is_control(card: Card) -> bool:
     """Whether the row is a control that sees no network, or no more than a class map."""
     detector = card.get("detector")
-    name = detector.get("name") if isinstance(detector, Mapping) else detector
-    return name in detector_names("control")
+    if not isinstance(detector, Mapping):
+        return isinstance(detector, str) and detector in detector_names("control")
+    return bool(detector.get("control")) or detector.get("name") in detector_names("control")
 
 
 def ordered(cards: Sequence[Card]) -> list[Card]:
@@ -156,8 +183,10 @@ def one_line(value: Any) -> str:
 
 
 def protocol_line(card: Card) -> str:
-    """Name and version of the protocol, then all its rules."""
+    """Name and version of the protocol, then all its rules; empty where the card has none."""
     protocol = card.get("protocol")
+    if protocol is None:
+        return ""
     if not isinstance(protocol, Mapping):
         return one_line(protocol)
     rest = {key: value for key, value in protocol.items() if key not in ("name", "version")}
@@ -167,12 +196,14 @@ def protocol_line(card: Card) -> str:
 
 
 def segmenter_line(card: Card) -> str:
-    """Name, working size and short hash of the network; its class list is left out."""
+    """Name, working size and short hash of the network, without its class list; empty where there is none."""
     segmenter = card.get("segmenter")
+    if segmenter is None:
+        return ""
     if not isinstance(segmenter, Mapping):
         return one_line(segmenter)
     parts = [str(segmenter.get("name") or "network")]
-    size = segmenter.get("size")
+    size = card.get("size") or segmenter.get("size")
     if isinstance(size, Sequence) and len(size) == 2:
         parts.append(f"{size[1]}x{size[0]}")
     if segmenter.get("sha256"):
@@ -183,7 +214,11 @@ def segmenter_line(card: Card) -> str:
 def data_line(card: Card) -> str:
     """Benchmark, frames, labelled pixels and prevalence."""
     pixels = section(card, "pixels")
-    parts = [one_line(card.get("benchmark")), f"{one_line(card.get('frames'))} frames"]
+    name = " ".join(one_line(card[key]) for key in ("benchmark", "split") if card.get(key) is not None)
+    parts = [name or MISSING, f"{one_line(card.get('frames'))} frames"]
+    skipped = card.get("skipped")
+    if isinstance(skipped, Sequence) and not isinstance(skipped, str) and skipped:
+        parts.append(f"{len(skipped)} skipped")
     counts = [f"{key} {pixels[key]:,}" for key in ("inlier", "anomaly", "void") if number(pixels.get(key)) is not None]
     if counts:
         parts.append("pixels: " + ", ".join(counts))
@@ -194,6 +229,34 @@ def data_line(card: Card) -> str:
 def common_lines(cards: Sequence[Card]) -> list[str]:
     """What stands under every table: data, protocol and network, each distinct line once."""
     lines = []
-    for heading, describe in (("data", data_line), ("protocol", protocol_line), ("segmenter", segmenter_line)):
-        lines += [f"{heading}: {line}" for line in dict.fromkeys(describe(card) for card in cards)]
+    for heading, describe in CONDITIONS:
+        lines += [f"{heading}: {line}" for line in dict.fromkeys(describe(card) for card in cards) if line]
     return lines
+
+
+def closed_set_line(card: Card) -> str:
+    """Closed-set quality of the network, over all frames and by sequence; empty where it was not measured."""
+    part = section(card, "segmentation")
+    if number(part.get("miou")) is None:
+        return ""
+    groups = section(part, "by_group")
+    shares = [("", part), *((f"{name}: ", section(groups, name)) for name in groups)]
+    return "; ".join(
+        f"{name}mIoU {decimals(number(group.get('miou')))}, accuracy {decimals(number(group.get('accuracy')))}"
+        for name, group in shares
+    )
+
+
+def interval_line(card: Card) -> str:
+    """Why there are no intervals; empty where there are."""
+    reason = card.get("pixel_ci95_reason")
+    return f"none, {reason}" if reason else ""
+
+
+CONDITIONS = (
+    ("data", data_line),
+    ("protocol", protocol_line),
+    ("segmenter", segmenter_line),
+    ("closed-set segmentation", closed_set_line),
+    ("intervals", interval_line),
+)

@@ -12,22 +12,21 @@ from anomseg import __version__
 from anomseg.files import write_text
 from anomseg.report.cards import (
     COMPONENT,
+    CONDITIONS,
     MISSING,
     PER_IMAGE,
     POOLED,
     Card,
     Figure,
     best,
-    data_line,
     decimals,
+    differences,
     is_control,
     number,
     one_line,
     ordered,
-    protocol_line,
     row_names,
     section,
-    segmenter_line,
     shown,
 )
 from anomseg.report.pictures import drawing_url, photo_url
@@ -159,6 +158,8 @@ def _results(rows: Sequence[Card]) -> list[str]:
     lines += _table(rows, shown(POOLED, rows), "Pixels of all frames pooled, with 95 % intervals where resampled")
     lines += _table(rows, shown(COMPONENT, rows), "Components (means over components) and maximal detection margin")
     lines += _table(rows, shown(PER_IMAGE, rows), "Means over images, each image counting alike")
+    compared = [card for card in rows if not is_control(card)]
+    lines += _table(compared, shown(differences(compared), compared), "Pooled AP less that of each control, paired")
     if any(is_control(card) for card in rows):
         lines.append(
             '<p class="soft">Controls (in italics) see no network, or no more than a class map. A method works on this '
@@ -198,14 +199,13 @@ def _cell(figure: Figure, card: Card, rows: Sequence[Card]) -> str:
 
 def _conditions(rows: Sequence[Card]) -> list[str]:
     entries: list[tuple[str, str]] = []
-    describe = (("Data", data_line), ("Protocol", protocol_line), ("Segmenter", segmenter_line))
-    for heading, line_of in describe:
-        entries += [(heading, line) for line in dict.fromkeys(line_of(card) for card in rows)]
+    for heading, line_of in CONDITIONS:
+        entries += [(heading.capitalize(), line) for line in dict.fromkeys(line_of(card) for card in rows) if line]
     seeds = dict.fromkeys(one_line(card.get("seed")) for card in rows if card.get("seed") is not None)
     entries += [("Seed", seed) for seed in seeds]
     for name, card in zip(row_names(rows), rows, strict=True):
         detector = section(card, "detector")
-        flags = {key: value for key, value in detector.items() if key not in ("name", "label") and value is not None}
+        flags = {key: value for key, value in detector.items() if key not in ("name", "control") and value is not None}
         entries.append((f"Detector {name}", one_line(flags) or MISSING))
         seconds = section(card, "seconds")
         if any(number(value) is not None for value in seconds.values()):

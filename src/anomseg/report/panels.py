@@ -26,7 +26,7 @@ from anomseg.types import ANOMALY, VOID, UInt8Array
 CELL_WIDTH = 400
 MIN_CELL = 150
 GAP = 8
-TRUTH_COLOUR = (0, 229, 255)
+TRUTH_COLOUR, FOUND_COLOUR = (0, 229, 255), (255, 255, 255)
 
 
 def frame_panel(
@@ -81,9 +81,11 @@ def frame_panel(
     if truth is not None:
         heat[outline(truth == ANOMALY)] = TRUTH_COLOUR
     if threshold is not None:
-        heat = draw_outline(heat, scores >= threshold, (255, 255, 255))
+        heat = draw_outline(heat, scores >= threshold, FOUND_COLOUR)
     caption = "anomaly score" if threshold is None else f"anomaly score, white: at least {threshold:.4g}"
-    cells.append(_captioned(add_colour_bar(heat, limits, score_name, mark=threshold), caption))
+    cells.append(
+        _captioned(add_colour_bar(heat, limits, score_name, mark=threshold, mark_colour=FOUND_COLOUR), caption)
+    )
     if segmentation is not None and palette:
         small = _resized(segmentation, size, Image.Resampling.NEAREST)
         picture = blend(grey(photo), colour_classes(small, palette), 0.7)

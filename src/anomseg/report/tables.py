@@ -38,6 +38,8 @@ def markdown_table(cards: Sequence[Card], figures: Sequence[Figure] = FIGURES, *
     """
     rows = ordered(cards)
     columns = shown(figures, rows)
+    if not columns:
+        return "\n".join(f"- {escape(line)}" for line in common_lines(rows)) + "\n"
     lines = [
         "| " + " | ".join(["detector", *(figure.label for figure in columns)]) + " |",
         "|---" + "|---:" * len(columns) + "|",

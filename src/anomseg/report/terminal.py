@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from anomseg.report.cards import (
     COMPONENT,
@@ -16,11 +16,17 @@ from anomseg.report.cards import (
     best,
     common_lines,
     decimals,
+    differences,
     is_control,
     ordered,
     row_names,
     shown,
 )
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MIN_WIDTH = 80
 
 
 def print_cards(cards: Sequence[Card], *, title: str = "", stream: TextIO | None = None) -> None:
@@ -49,14 +55,23 @@ def plain_table(cards: Sequence[Card], *, title: str = "") -> str:
         title: First line.
     """
     rows = ordered(cards)
-    figures = shown((*POOLED, *COMPONENT), rows)
     lines = [title] if title else []
-    lines += _aligned(_table_rows(rows, figures), sum(not is_control(card) for card in rows))
-    per_image = shown(PER_IMAGE, rows)
-    if per_image:
-        lines += ["", "means over images:"]
-        lines += _aligned(_table_rows(rows, per_image), sum(not is_control(card) for card in rows))
+    for heading, part, figures in _parts(rows):
+        lines += ["", f"{heading}:"] if heading else []
+        lines += _aligned(_table_rows(part, figures), sum(not is_control(card) for card in part))
     return "\n".join([*lines, "", *common_lines(rows)])
+
+
+def _parts(rows: Sequence[Card]) -> list[tuple[str, Sequence[Card], list[Figure]]]:
+    """The tables to print: heading, rows and columns; the first has the title for its heading."""
+    compared = [card for card in rows if not is_control(card)]
+    parts: list[tuple[str, Sequence[Card], list[Figure]]] = [
+        ("", rows, shown(POOLED, rows)),
+        ("components (means over components) and detection margin", rows, shown(COMPONENT, rows)),
+        ("means over images", rows, shown(PER_IMAGE, rows)),
+        ("pooled AP less that of each control, paired", compared, shown(differences(compared), compared)),
+    ]
+    return [part for part in parts if part[2]]
 
 
 def _cell(figure: Figure, card: Card) -> str:
@@ -86,36 +101,47 @@ def _aligned(rows: Sequence[Sequence[str]], detectors: int) -> list[str]:
 def _print_rich(cards: Sequence[Card], title: str, out: TextIO) -> None:
     from rich.console import Console  # noqa: PLC0415 - only on a terminal
     from rich.markup import escape  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
 
     console = Console(file=out)
-    figures = shown((*POOLED, *COMPONENT), cards)
-    per_image = shown(PER_IMAGE, cards)
-    for heading, columns in ((title, figures), ("means over images", per_image)):
-        if not columns and heading != title:
-            continue
-        table = Table(title=escape(heading) or None, title_justify="left")
-        table.add_column("detector", no_wrap=True)
-        for figure in columns:
-            table.add_column(figure.label, justify="right")
-        names = row_names(cards)
-        for index, (name, card) in enumerate(zip(names, cards, strict=True)):
-            control = is_control(card)
-            cells = []
-            for figure in columns:
-                # The interval goes below its figure, so that ten columns fit an ordinary terminal.
-                value, _, limits = _cell(figure, card).partition(" ")
-                leads = (
-                    not control
-                    and figure.of(card) is not None
-                    and round(figure.of(card) or 0, 3) == best(figure, cards)
-                )
-                cells.append(
-                    (f"[bold]{value}[/bold]" if leads else value) + (f"\n[dim]{escape(limits)}[/dim]" if limits else "")
-                )
-            last_detector = not control and index + 1 < len(cards) and is_control(cards[index + 1])
-            label = f"{escape(name)}\n[dim]control[/dim]" if control else escape(name)
-            table.add_row(label, *cells, style="italic" if control else None, end_section=last_detector)
-        console.print(table)
+    # Below this width rich would cut figures; the terminal wraps lines instead.
+    console.width = max(console.width, MIN_WIDTH)
+    for heading, part, figures in _parts(cards):
+        console.print(_rich_table(part, figures, heading or title))
     for line in common_lines(cards):
         console.print(escape(line), style="dim", highlight=False)
+
+
+def _rich_table(cards: Sequence[Card], figures: Sequence[Figure], heading: str) -> Table:
+    from rich import box  # noqa: PLC0415 - only on a terminal
+    from rich.markup import escape  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(title=escape(heading) or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("detector", overflow="fold")
+    for figure in figures:
+        table.add_column(figure.label, justify="right", min_width=5, no_wrap=True)
+    started = False
+    for name, card in zip(row_names(cards), cards, strict=True):
+        if is_control(card) and not started:
+            started = True
+            table.add_section()
+            table.add_row("[dim]controls[/dim]")
+        table.add_row(escape(name), *(_rich_cell(figure, card, cards) for figure in figures), style=_style(card))
+    return table
+
+
+def _style(card: Card) -> str | None:
+    return "italic" if is_control(card) else None
+
+
+def _rich_cell(figure: Figure, card: Card, cards: Sequence[Card]) -> str:
+    value, limits = figure.of(card), figure.interval(card)
+    text = decimals(value)
+    if value is not None and not is_control(card) and round(value, 3) == best(figure, cards):
+        text = f"[bold]{text}[/bold]"
+    # The interval goes below its figure and without leading zeros, so that all columns fit 80 characters.
+    return text if value is None or limits is None else f"{text}\n[dim]{_short(limits[0])} {_short(limits[1])}[/dim]"
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
