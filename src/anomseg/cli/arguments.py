@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from anomseg.errors import ConfigError
 
@@ -100,17 +100,13 @@ def open_detectors(texts: Sequence[str]) -> list[tuple[str, Detector]]:
     """
     from pathlib import Path  # noqa: PLC0415
 
-    from anomseg.detectors import create_detector, load_detector  # noqa: PLC0415 - kept out of start-up
+    from anomseg.detectors import resolve_detector  # noqa: PLC0415 - kept out of start-up
 
     found: list[tuple[str, Detector]] = []
     taken: dict[str, int] = {}
     for part in (part.strip() for text in texts for part in text.split(",") if part.strip()):
-        detector: Any
-        if Path(part).is_dir():
-            name, detector = Path(part).resolve().name, load_detector(part)
-        else:
-            detector = create_detector(part)
-            name = detector.registry_name
+        detector = resolve_detector(part)
+        name = Path(part).resolve().name if Path(part).is_dir() else detector.registry_name
         taken[name] = taken.get(name, 0) + 1
         found.append((name if taken[name] == 1 else f"{name}-{taken[name]}", detector))
     if not found:

@@ -27,18 +27,16 @@ def run(options: Namespace) -> int:
     """Verify and print one line a finding; exit code 2 where something is wrong."""
     if options.action not in ACTIONS:
         raise unknown_name("data action", options.action, ACTIONS)
-    from anomseg.cli.output import Progress, say  # noqa: PLC0415
+    from anomseg.cli.output import say  # noqa: PLC0415
     from anomseg.data import verify  # noqa: PLC0415 - kept out of start-up
 
-    with Progress(f"verifying {options.name}", options.quiet) as progress:
-        report = verify(
-            options.name,
-            root=options.root,
-            split=options.split,
-            layout=options.layout,
-            label_values=options.label_values,
-            on_progress=progress,
-        )
+    report = verify(
+        options.name,
+        root=options.root,
+        split=options.split,
+        layout=options.layout,
+        label_values=options.label_values,
+    )
     for line in report.lines():
         say(line, options.quiet and report.ok)
     return EXIT_OK if report.ok else EXIT_ERROR

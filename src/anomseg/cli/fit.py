@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import itertools
 from typing import TYPE_CHECKING
 
 from anomseg.cli.arguments import DETECTOR_HELP, add_network, add_run, open_detectors, open_segmenter, parse_data
-from anomseg.errors import EXIT_OK, ConfigError
+from anomseg.errors import EXIT_OK, EXIT_PARTIAL, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from jsonargparse import ArgumentParser, Namespace
 
+    from anomseg.errors import FrameError
     from anomseg.types import Frame
 
 
@@ -22,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_network(parser)
     parser.add_argument(
         "--data", type=str, nargs="+", required=True, help="in-distribution frames: NAME=ROOT[@SPLIT] ..., split train "
-        "where not given; a single NAME goes with --root"
+        "(or the set's own) where not given; a single NAME goes with --root"
     )
     parser.add_argument("--root", type=str, default=None, help="folder of a single --data NAME")
     parser.add_argument("--limit", type=int, default=None, help="use the first frames of each data set only")
@@ -31,10 +30,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Fit and save."""
-    from anomseg.cli.output import Progress, say  # noqa: PLC0415
-    from anomseg.data import load_frames  # noqa: PLC0415 - kept out of start-up
-    from anomseg.detectors import save_detector  # noqa: PLC0415
+    """Fit and save; exit code 1 where frames had to be skipped."""
+    from anomseg.cli.output import Progress, say, warn  # noqa: PLC0415
+    from anomseg.data import dataset_spec, load_frames  # noqa: PLC0415 - kept out of start-up
+    from anomseg.detectors import check_writable, save_detector  # noqa: PLC0415
 
     named = open_detectors([options.detector])
     if len(named) != 1:
@@ -42,24 +41,24 @@ def run(options: Namespace) -> int:
     (name, detector), segmenter = named[0], open_segmenter(options)
     if options.root and len(options.data) != 1:
         raise ConfigError("--root goes with a single --data NAME; write NAME=ROOT for several")
-    texts = [f"{options.data[0]}={options.root}"] if options.root else options.data
-    sources = [parse_data(text) for text in texts]
+    check_writable(options.out)
     frames: list[Frame] = []
-    for benchmark, root, split in sources:
-        frames += load_frames(benchmark, root=root, split=split or "train", limit=options.limit)
+    for text in [f"{options.data[0]}={options.root}"] if options.root else options.data:
+        benchmark, root, split = parse_data(text)
+        if split is None and any(one.name == "train" for one in dataset_spec(benchmark).splits):
+            split = "train"
+        frames += load_frames(benchmark, root=root, split=split, limit=options.limit)
     detector.needs(segmenter)
     with Progress(f"fitting {name}", options.quiet) as progress:
-        detector.fit(segmenter, _counted(frames, progress))
-    detector.fitted_on = {
-        **(detector.fitted_on or {}),
-        "data": [f"{benchmark}@{split or 'train'}" for benchmark, _, split in sources],
-    }
+        done = itertools.count(1)
+
+        def report(frame: Frame, error: FrameError | None) -> None:
+            progress(next(done), len(frames))
+            if error is not None:
+                warn(f"skipped {frame.id}: {error}")
+
+        detector.fit(segmenter, frames, progress=report)
     save_detector(detector, options.out, segmenter)
-    say(f"{name} fitted on {len(frames)} frames, saved to {Path(options.out)}", options.quiet)
-    return EXIT_OK
-
-
-def _counted(frames: list[Frame], progress: object) -> Iterator[Frame]:
-    for done, frame in enumerate(frames, 1):
-        yield frame
-        progress(done, len(frames))  # type: ignore[operator]
+    skipped = (detector.fitted_on or {}).get("skipped") or []
+    say(f"{name} fitted on {len(frames) - len(skipped)} frames, saved to {options.out}", options.quiet)
+    return EXIT_PARTIAL if skipped else EXIT_OK

@@ -210,14 +210,9 @@ def _detector_card(detector: Detector, segmenter: Segmenter | None, fingerprints
     card["warnings"] = [warning for warning in [segmenter_matches(detector, network)] if warning]
     if detector.flags.owns_network:
         card["network"] = network.identity() if network is not None else None
-    fitted = card.get("fitted_on")
-    if fitted:
-        # The list itself is long and stands in the detector's own directory; its hash identifies it here.
-        seen = set(fitted.get("fingerprints", ()))
-        card["fitted_on"] = {key: value for key, value in fitted.items() if key != "fingerprints"}
-        card["overlap"] = [frame for frame, prints in fingerprints.items() if prints.partition(":")[0] in seen]
-    else:
-        card["overlap"] = []
+    # A card leaves the fingerprints of single frames out; its hash of them all identifies the list.
+    seen = set((detector.fitted_on or {}).get("fingerprints", ()))
+    card["overlap"] = [frame for frame, prints in fingerprints.items() if prints.partition(":")[0] in seen]
     return card
 
 
