@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from anomseg.benchmarks import get_benchmark
 from anomseg.segmenters import SegmentationOutput, Segmenter
 
-HEIGHT, WIDTH, COUNT = 64, 80, 7
+HEIGHT, WIDTH, COUNT = 32, 40, 7
+_OWN = get_benchmark("road_anomaly_21")
+# Component sizes that suit so small frames.
+BENCHMARK = replace(_OWN, protocol=replace(_OWN.protocol, min_prediction=30, min_anomaly=10))
 
 
 def write_tree(root: Path, count: int = COUNT, seed: int = 0, clean: Sequence[int] = ()) -> Path:
@@ -23,12 +28,12 @@ def write_tree(root: Path, count: int = COUNT, seed: int = 0, clean: Sequence[in
         image = generator.integers(60, 140, (HEIGHT, WIDTH, 3), dtype=np.uint8)
         label = np.zeros((HEIGHT, WIDTH), np.uint8)
         for _ in range(0 if index in clean else 1 + index % 2):
-            top, left = generator.integers(8, 34), generator.integers(0, 44)
-            height, width = generator.integers(14, 30), generator.integers(16, 36)
+            top, left = generator.integers(4, 17), generator.integers(0, 22)
+            height, width = generator.integers(7, 15), generator.integers(8, 18)
             block = (slice(top, top + height), slice(left, left + width))
             image[block] = np.clip(image[block] + generator.integers(-30, 90, 3), 0, 255)
             label[block] = 1
-        label[:5] = 255
+        label[:3] = 255
         Image.fromarray(image).save(root / "images" / f"{index}.png")
         Image.fromarray(label).save(root / "labels_masks" / f"{index}.png")
     return root

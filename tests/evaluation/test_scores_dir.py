@@ -7,13 +7,12 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-from small_run import COUNT, TinySegmenter, write_tree
+from small_run import BENCHMARK, COUNT, TinySegmenter, write_tree
 
 from anomseg.errors import DataError, FrameError
 from anomseg.evaluation import ScoresDirectory, evaluate
 from anomseg.evaluation.scores_dir import resize_map
 
-BENCHMARK = "road_anomaly_21"
 FIGURES = ("pixel", "pixel_ci95", "per_image_mean", "component", "frames", "pixels", "fpr95_by_rule")
 
 
@@ -58,11 +57,11 @@ def test_layout_of_the_smiyc_exchange(tree, tmp_path, maps, start):
 def test_small_maps_are_resized_and_others_skipped(tree, tmp_path, maps):
     score = np.load(maps / "2.npy")
     np.save(maps / "2.npy", score[::2, ::2])
-    np.save(maps / "4.npy", score[:, :64])
+    np.save(maps / "4.npy", score[:, :32])
     card = evaluate(BENCHMARK, tree, scores=maps)[0]
     assert card["frames"] == COUNT - 1
     assert [item["frame"] for item in card["skipped"]] == ["4"]
-    assert "64x64 and the label 64x80" in card["skipped"][0]["reason"]
+    assert "32x32 and the label 32x40" in card["skipped"][0]["reason"]
 
 
 def test_missing_and_broken_maps_are_named_skips(tree, tmp_path, maps):
@@ -97,7 +96,10 @@ def test_all_maps_missing(tree, tmp_path, maps):
 
 def test_folder_without_maps(tree, tmp_path):
     (tmp_path / "empty").mkdir()
-    for folder, words in ((tmp_path / "empty", "holds no score maps"), (tmp_path / "nowhere", "no folder of score maps")):
+    for folder, words in (
+        (tmp_path / "empty", "holds no score maps"),
+        (tmp_path / "nowhere", "no folder of score maps"),
+    ):
         with pytest.raises(DataError, match=words):
             evaluate(BENCHMARK, tree, scores=folder)
 
