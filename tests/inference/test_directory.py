@@ -17,7 +17,7 @@ from inference_parts import (
 )
 from PIL import Image
 
-from anomseg import __version__
+from anomseg._version import __version__
 from anomseg.errors import ConfigError, DataError
 from anomseg.inference import predict, predict_to_directory, read_map
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anomseg import __version__
+from anomseg._version import __version__
 from anomseg.detectors.base import Detector
 from anomseg.segmenters.base import Segmenter
 

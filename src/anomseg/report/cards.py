@@ -99,10 +99,11 @@ def decimals(value: float | None, digits: int = 3) -> str:
     """A figure as text.
 
     Example:
-        >>> decimals(0.12349), decimals(None)
-        ('0.123', '-')
+        >>> decimals(0.12349), decimals(None), decimals(-0.0001)
+        ('0.123', '-', '0.000')
     """
-    return MISSING if value is None else f"{value:.{digits}f}"
+    # Adding zero turns a negative zero, left by rounding, into zero.
+    return MISSING if value is None else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def with_interval(figure: Figure, card: Card) -> str:

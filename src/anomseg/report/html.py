@@ -8,7 +8,7 @@ from html import escape as escape_html
 from pathlib import Path
 from typing import Any
 
-from anomseg import __version__
+from anomseg._version import __version__
 from anomseg.files import write_text
 from anomseg.report.cards import (
     COMPONENT,
