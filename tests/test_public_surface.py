@@ -7,9 +7,31 @@ import pytest
 
 import anomseg
 
-EXPECTED = """AnomsegError Detector Frame Needs Prediction Scene SegmentationOutput Segmenter __version__ create_detector
-evaluate generate_scene generated_frames load_detector load_frames load_segmenter make_scene merge predict
-predict_to_directory save_detector save_segmenter train""".split()
+EXPECTED = [
+    "AnomsegError",
+    "Detector",
+    "Frame",
+    "Needs",
+    "Prediction",
+    "Scene",
+    "SegmentationOutput",
+    "Segmenter",
+    "__version__",
+    "create_detector",
+    "evaluate",
+    "generate_scene",
+    "generated_frames",
+    "load_detector",
+    "load_frames",
+    "load_segmenter",
+    "make_scene",
+    "merge",
+    "predict",
+    "predict_to_directory",
+    "save_detector",
+    "save_segmenter",
+    "train",
+]
 
 
 def test_names():
@@ -29,8 +51,16 @@ def test_unknown_names_fail_as_usual():
 
 
 def test_pure_functions_of_the_design_are_there():
-    for name in ("msp", "max_logit", "entropy", "energy", "js_to_uniform", "kl_from_uniform",
-                 "standardized_max_logit", "sml_suppress_and_smooth"):
+    for name in (
+        "msp",
+        "max_logit",
+        "entropy",
+        "energy",
+        "js_to_uniform",
+        "kl_from_uniform",
+        "standardized_max_logit",
+        "sml_suppress_and_smooth",
+    ):
         assert callable(getattr(anomseg.scores, name))
     for name in ("PixelCurve", "ComponentScore", "maximal_detection_margin", "SegmentationIoU", "OpenSetIoU"):
         assert callable(getattr(anomseg.metrics, name))

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from anomseg.data.generated import generate_scene, generated_frames
     from anomseg.detectors import Detector, create_detector, load_detector, save_detector
     from anomseg.errors import AnomsegError
-    from anomseg.evaluation import evaluate, merge
-    from anomseg.inference import Prediction, predict, predict_to_directory
+    from anomseg.evaluation.evaluate import evaluate
+    from anomseg.evaluation.shards import merge
+    from anomseg.inference.directory import predict_to_directory
+    from anomseg.inference.predict import predict
+    from anomseg.inference.prediction import Prediction
     from anomseg.segmenters import Scene, SegmentationOutput, Segmenter, load_segmenter, make_scene, save_segmenter
     from anomseg.training import train
     from anomseg.types import Frame, Needs

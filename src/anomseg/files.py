@@ -41,7 +41,9 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         os.replace(temporary, target)  # noqa: PTH105 - the atomic call, on a name from mkstemp
         temporary = None
     except OSError as error:
-        raise DataError(f"cannot write {target}: {error.strerror or error}; free some space or choose another --out") from error
+        raise DataError(
+            f"cannot write {target}: {error.strerror or error}; free some space or choose another --out"
+        ) from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

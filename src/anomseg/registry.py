@@ -171,7 +171,7 @@ def convert_options(factory: Callable[..., Any], options: Mapping[str, Any], wha
         return {}
     parser = ArgumentParser(exit_on_error=False)
     add = parser.add_class_arguments if inspect.isclass(factory) else parser.add_function_arguments
-    add(factory, sub_configs=False, fail_untyped=False, skip=set(option_names(factory) or ()) - set(options))
+    add(factory, sub_configs=False, fail_untyped=False, skip={*(option_names(factory) or ())} - {*options})
     try:
         parsed = parser.parse_args(
             [

@@ -22,8 +22,18 @@ def _told(capsys, argv, code=2):
 
 @pytest.fixture
 def evaluate(network, dataset, tmp_path):
-    return ["evaluate", "--benchmark", "road_anomaly_21", "--root", dataset, "--segmenter", network, "--out",
-            tmp_path / "o", "--quiet"]
+    return [
+        "evaluate",
+        "--benchmark",
+        "road_anomaly_21",
+        "--root",
+        dataset,
+        "--segmenter",
+        network,
+        "--out",
+        tmp_path / "o",
+        "--quiet",
+    ]
 
 
 def _replace(argv, option, value):
@@ -76,10 +86,23 @@ def test_a_detector_that_needs_what_the_segmenter_lacks(dataset, tmp_path, capsy
     from anomseg.registry import SEGMENTERS
     from anomseg.segmenters import save_segmenter
 
-    save_segmenter(SEGMENTERS.create("pyramid", classes=["lawn", "pond"], size=(48, 64), widths=(8, 8, 8, 8),
-                                     bottleneck=8), tmp_path / "net")
-    argv = ["evaluate", "--benchmark", "road_anomaly_21", "--root", dataset, "--segmenter", tmp_path / "net", "--out",
-            tmp_path / "o", "--detector", "not_road"]
+    save_segmenter(
+        SEGMENTERS.create("pyramid", classes=["lawn", "pond"], size=(48, 64), widths=(8, 8, 8, 8), bottleneck=8),
+        tmp_path / "net",
+    )
+    argv = [
+        "evaluate",
+        "--benchmark",
+        "road_anomaly_21",
+        "--root",
+        dataset,
+        "--segmenter",
+        tmp_path / "net",
+        "--out",
+        tmp_path / "o",
+        "--detector",
+        "not_road",
+    ]
     assert "road" in _told(capsys, argv)
 
 
@@ -111,8 +134,18 @@ def test_nan_scores(dataset, tmp_path, capsys):
         if index == 4:
             values[0, 0] = np.nan
         np.save(maps / f"{index}.npy", values)
-    argv = ["evaluate", "--benchmark", "road_anomaly_21", "--root", dataset, "--scores", maps, "--out", tmp_path / "o",
-            "--quiet"]
+    argv = [
+        "evaluate",
+        "--benchmark",
+        "road_anomaly_21",
+        "--root",
+        dataset,
+        "--scores",
+        maps,
+        "--out",
+        tmp_path / "o",
+        "--quiet",
+    ]
     assert "skipped 4" in _told(capsys, argv, code=1)
 
 

@@ -28,15 +28,30 @@ def test_help_of_every_command(capsys):
 @pytest.mark.parametrize("kind", ["segmenters", "detectors", "benchmarks", "protocols", "recipes"])
 def test_list(kind, capsys):
     assert run(["list", kind]) == 0
-    expected = {"segmenters": "erfnet", "detectors": "energy", "benchmarks": "road_obstacle_21", "protocols": "default",
-                "recipes": "bundled-segmenter"}
+    expected = {
+        "segmenters": "erfnet",
+        "detectors": "energy",
+        "benchmarks": "road_obstacle_21",
+        "protocols": "default",
+        "recipes": "bundled-segmenter",
+    }
     assert expected[kind] in capsys.readouterr().out
 
 
 def test_predict_a_folder(network, dataset, tmp_path, capsys):
     out = tmp_path / "out"
-    argv = ["predict", str(dataset / "images"), "--segmenter", str(network), "--out", str(out), "--threshold", "-3",
-            "--format", "png,npy,hdf5"]
+    argv = [
+        "predict",
+        str(dataset / "images"),
+        "--segmenter",
+        str(network),
+        "--out",
+        str(out),
+        "--threshold",
+        "-3",
+        "--format",
+        "png,npy,hdf5",
+    ]
     assert run(argv) == 0
     scores = np.load(out / "0.npy")
     assert scores.shape == (60, 80)
@@ -61,8 +76,22 @@ def test_a_bad_file_is_skipped_named_and_told_by_the_exit_code(network, dataset,
 
 def test_evaluate_equals_scikit_learn_on_its_own_maps(network, dataset, tmp_path):
     out = tmp_path / "out"
-    argv = ["evaluate", "--benchmark", "road_anomaly_21", "--root", str(dataset), "--segmenter", str(network),
-            "--detector", "energy,msp", "--detector", "chance", "--out", str(out), "--keep-maps"]
+    argv = [
+        "evaluate",
+        "--benchmark",
+        "road_anomaly_21",
+        "--root",
+        str(dataset),
+        "--segmenter",
+        str(network),
+        "--detector",
+        "energy,msp",
+        "--detector",
+        "chance",
+        "--out",
+        str(out),
+        "--keep-maps",
+    ]
     assert run(argv) == 0
     for detector in ("energy", "msp", "chance"):
         scores, labels = [], []
@@ -84,8 +113,19 @@ def test_evaluate_equals_scikit_learn_on_its_own_maps(network, dataset, tmp_path
 
 
 def test_shards_merge_to_the_figures_of_one_run(network, dataset, tmp_path):
-    base = ["evaluate", "--benchmark", "road_anomaly_21", "--root", str(dataset), "--segmenter", str(network),
-            "--detector", "energy", "--quiet", "--no-report"]
+    base = [
+        "evaluate",
+        "--benchmark",
+        "road_anomaly_21",
+        "--root",
+        str(dataset),
+        "--segmenter",
+        str(network),
+        "--detector",
+        "energy",
+        "--quiet",
+        "--no-report",
+    ]
     assert run([*base, "--out", str(tmp_path / "whole")]) == 0
     for index in range(3):
         assert run([*base, "--shard", f"{index}/3", "--out", str(tmp_path / f"s{index}")]) == 0
@@ -103,8 +143,17 @@ def test_scores_of_anybody(dataset, tmp_path):
     for index in range(6):
         label = np.asarray(Image.open(dataset / "labels_masks" / f"{index}.png"))
         np.save(maps / f"{index}.npy", (label == 1).astype(np.float32) + 0.25)
-    argv = ["evaluate", "--benchmark", "road_anomaly_21", "--root", str(dataset), "--scores", str(maps),
-            "--out", str(tmp_path / "o")]
+    argv = [
+        "evaluate",
+        "--benchmark",
+        "road_anomaly_21",
+        "--root",
+        str(dataset),
+        "--scores",
+        str(maps),
+        "--out",
+        str(tmp_path / "o"),
+    ]
     assert run(argv) == 0
     card = _card(tmp_path / "o", "mine")
     assert card["pixel"]["ap"] == 1.0
@@ -113,11 +162,33 @@ def test_scores_of_anybody(dataset, tmp_path):
 
 def test_fit_then_evaluate_with_the_saved_detector(network, dataset, tmp_path):
     saved = tmp_path / "sml-here"
-    argv = ["fit", "--detector", "sml", "--segmenter", str(network), "--data", f"folder={dataset}", "--out", str(saved),
-            "--quiet"]
+    argv = [
+        "fit",
+        "--detector",
+        "sml",
+        "--segmenter",
+        str(network),
+        "--data",
+        f"folder={dataset}",
+        "--out",
+        str(saved),
+        "--quiet",
+    ]
     assert run(argv) == 0
-    base = ["evaluate", "--benchmark", "road_anomaly_21", "--root", str(dataset), "--segmenter", str(network),
-            "--detector", str(saved), "--out", str(tmp_path / "o"), "--quiet"]
+    base = [
+        "evaluate",
+        "--benchmark",
+        "road_anomaly_21",
+        "--root",
+        str(dataset),
+        "--segmenter",
+        str(network),
+        "--detector",
+        str(saved),
+        "--out",
+        str(tmp_path / "o"),
+        "--quiet",
+    ]
     assert run(base) == 2  # fitted on these very frames
     assert run([*base, "--allow-overlap"]) == 0
     assert _card(tmp_path / "o", "sml-here")["detector"]["fitted_on"]

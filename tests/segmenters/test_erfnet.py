@@ -63,7 +63,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     save_file({"encoder.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(CompatibilityError, match="no ERFNet checkpoint"):
         load_segmenter(f"erfnet:{tmp_path / 'other.safetensors'}")
-    state = {k: v for k, v in ERFNet(classes=["a"]).state_dict().items()}
+    state = dict(ERFNet(classes=["a"]).state_dict())
     state.pop("encoder.layers.3.bn1.weight")
     state["extra"] = torch.zeros(1)
     save_file(state, tmp_path / "broken.safetensors")

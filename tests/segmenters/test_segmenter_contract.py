@@ -23,7 +23,9 @@ def _plain_network() -> nn.Module:
 
 BUILDERS = {
     "erfnet": lambda: SEGMENTERS.create("erfnet", classes=CLASSES, void=True, size=(64, 96)),
-    "pyramid": lambda: SEGMENTERS.create("pyramid", classes=CLASSES, size=(64, 96), widths=(8, 16, 24, 32), bottleneck=16),
+    "pyramid": lambda: SEGMENTERS.create(
+        "pyramid", classes=CLASSES, size=(64, 96), widths=(8, 16, 24, 32), bottleneck=16
+    ),
     "module": lambda: SEGMENTERS.create("module", network=_plain_network(), classes=CLASSES, divisor=2),
     "bundled": lambda: load_segmenter("bundled"),
 }
@@ -74,7 +76,7 @@ def test_mixed_image_sizes_share_one_pass(segmenter):
     scene = make_scene(images, ["a", "b", "c"], segmenter)
     calls = []
     handle = segmenter.register_forward_hook(lambda *_: calls.append(1))
-    parts = dict((tuple(rows), part.logits()) for rows, part in scene.by_image_size())
+    parts = {tuple(rows): part.logits() for rows, part in scene.by_image_size()}
     handle.remove()
     assert len(calls) == 1
     assert parts[(0, 2)].shape[-2:] == (40, 60)

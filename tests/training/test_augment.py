@@ -38,7 +38,9 @@ def test_labels_move_with_the_image(seed):
 
 def test_a_crop_beyond_the_image_is_void_there():
     image, classes = _pair(10, 10)
-    _, labels = augment(image, classes, AugmentConfig(crop=(16, 12), scale=(1, 1), flip=0, **PLAIN), np.random.default_rng(0))
+    _, labels = augment(
+        image, classes, AugmentConfig(crop=(16, 12), scale=(1, 1), flip=0, **PLAIN), np.random.default_rng(0)
+    )
     assert (labels[10:] == 255).all()
     assert (labels[:, 10:] == 255).all()
     assert (labels[:10, :10] == classes).all()

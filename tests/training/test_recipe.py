@@ -15,7 +15,9 @@ def test_shipped_recipes_are_valid_to_the_last_key(name):
 
 
 def test_overrides_reach_stages_by_name():
-    recipe = load_recipe("bundled-segmenter", {"seed": "7", "stages.segmenter.trainer.steps": "1000", "roots.camvid": "X"})
+    recipe = load_recipe(
+        "bundled-segmenter", {"seed": "7", "stages.segmenter.trainer.steps": "1000", "roots.camvid": "X"}
+    )
     assert recipe.seed == 7
     assert recipe.roots["camvid"] == "X"
     assert recipe.stages[0].trainer["steps"] == 1000

@@ -79,8 +79,8 @@ def parse_data(text: str) -> tuple[str, str, str | None]:
 
 def open_segmenter(options: Namespace) -> Segmenter:
     """The network a command was asked for, on its device, at its working size."""
-    from anomseg.inference.predictor import find_device  # noqa: PLC0415 - kept out of start-up
-    from anomseg.segmenters import load_segmenter  # noqa: PLC0415
+    from anomseg.inference.predictor import find_device
+    from anomseg.segmenters import load_segmenter
 
     segmenter = load_segmenter(options.segmenter)
     size = parse_size(options.size)
@@ -98,9 +98,9 @@ def open_detectors(texts: Sequence[str]) -> list[tuple[str, Detector]]:
     Returns:
         Pairs of name and detector; a name that occurs again gets ``-2`` and so on.
     """
-    from pathlib import Path  # noqa: PLC0415
+    from pathlib import Path
 
-    from anomseg.detectors import resolve_detector  # noqa: PLC0415 - kept out of start-up
+    from anomseg.detectors import resolve_detector
 
     found: list[tuple[str, Detector]] = []
     taken: dict[str, int] = {}

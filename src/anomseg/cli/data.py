@@ -27,8 +27,8 @@ def run(options: Namespace) -> int:
     """Verify and print one line a finding; exit code 2 where something is wrong."""
     if options.action not in ACTIONS:
         raise unknown_name("data action", options.action, ACTIONS)
-    from anomseg.cli.output import say  # noqa: PLC0415
-    from anomseg.data import verify  # noqa: PLC0415 - kept out of start-up
+    from anomseg.cli.output import say
+    from anomseg.data import verify
 
     report = verify(
         options.name,

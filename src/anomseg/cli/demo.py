@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 DETECTORS = ("msp", "max_logit", "entropy", "energy", "position_prior", "local_contrast", "not_road", "chance")
 FIT_SEED = 1_000_000  # clean scenes for fitting never share a seed with those that are shown
 NOTE = (
-    "Generated scenes are drawings: the bundled network was trained on photographs of real roads, so these figures say "
-    "how the parts work together, not how well a detector does on roads. For that, run 'anomseg evaluate' on a benchmark."
+    "Generated scenes are drawings: the bundled network was trained on photographs of real roads, so these figures "
+    "say how the parts work together, not how well a detector does on roads. For that, run 'anomseg evaluate' on a benchmark."
 )
 
 
@@ -27,24 +27,26 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=str, default="demo-out", help="folder of scenes, predictions, figures and report")
     parser.add_argument("--scenes", type=int, default=12, help="how many scenes to draw")
     parser.add_argument("--size", type=str, default="360x480", help="HEIGHTxWIDTH of the scenes")
-    parser.add_argument("--detector", type=str, default="energy", help="the detector whose maps are written as pictures")
+    parser.add_argument(
+        "--detector", type=str, default="energy", help="the detector whose maps are written as pictures"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace another demo's results")
     add_run(parser)
 
 
 def run(options: Namespace) -> int:
     """Draw scenes, predict on them, evaluate, report."""
-    import torch  # noqa: PLC0415 - kept out of start-up
+    import torch
 
-    from anomseg.cli.arguments import parse_size  # noqa: PLC0415
-    from anomseg.cli.output import Progress, say  # noqa: PLC0415
-    from anomseg.data.generated import write_dataset  # noqa: PLC0415 - kept out of start-up
-    from anomseg.detectors import create_detector  # noqa: PLC0415
-    from anomseg.errors import ConfigError  # noqa: PLC0415
-    from anomseg.evaluation import make_plan, run_plan  # noqa: PLC0415
-    from anomseg.inference import predict_to_directory  # noqa: PLC0415
-    from anomseg.report import print_cards, write_run_report  # noqa: PLC0415
-    from anomseg.segmenters import load_segmenter  # noqa: PLC0415
+    from anomseg.cli.arguments import parse_size
+    from anomseg.cli.output import Progress, say
+    from anomseg.data.generated import write_dataset
+    from anomseg.detectors import create_detector
+    from anomseg.errors import ConfigError
+    from anomseg.evaluation import make_plan, run_plan
+    from anomseg.inference import predict_to_directory
+    from anomseg.report import print_cards, write_run_report
+    from anomseg.segmenters import load_segmenter
 
     if options.scenes < 1:
         raise ConfigError("--scenes must be 1 or more")
@@ -82,7 +84,7 @@ def run(options: Namespace) -> int:
 
 
 def _fitted(name: str, segmenter: Segmenter, size: tuple[int, int]) -> Detector:
-    from anomseg.data.generated import generated_frames  # noqa: PLC0415
-    from anomseg.detectors import create_detector  # noqa: PLC0415
+    from anomseg.data.generated import generated_frames
+    from anomseg.detectors import create_detector
 
     return create_detector(name).fit(segmenter, generated_frames(8, seed=FIT_SEED, size=size, objects=0))

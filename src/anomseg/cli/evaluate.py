@@ -22,22 +22,37 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of this command."""
-    parser.add_argument("--benchmark", type=str, required=True, help="see 'anomseg list benchmarks'; folder takes "
-                        "options: \"folder:images=photos;masks=gt;values=0:0,255:1\"")
+    parser.add_argument(
+        "--benchmark",
+        type=str,
+        required=True,
+        help="see 'anomseg list benchmarks'; folder takes options: \"folder:images=photos;masks=gt;values=0:0,255:1\"",
+    )
     parser.add_argument("--root", type=str, required=True, help="folder of its data")
     add_network(parser, default=None)
     parser.add_argument("--detector", type=str, action="append", help=DETECTOR_HELP + "; default energy")
-    parser.add_argument("--scores", type=str, default=None, help="folder of anybody's maps named after the frames "
-                        "(npy, hdf5, tiff, 16-bit png), evaluated without any network")
+    parser.add_argument(
+        "--scores",
+        type=str,
+        default=None,
+        help="folder of anybody's maps named after the frames "
+        "(npy, hdf5, tiff, 16-bit png), evaluated without any network",
+    )
     parser.add_argument("--scores-name", type=str, default=None, help="name of these maps in the results")
-    parser.add_argument("--out", type=str, required=True, help="folder of the results; an interrupted run in it goes on")
+    parser.add_argument(
+        "--out", type=str, required=True, help="folder of the results; an interrupted run in it goes on"
+    )
     parser.add_argument("--protocol", type=str, default="default", help="see 'anomseg list protocols', or all")
     parser.add_argument("--split", type=str, default=None, help="part of the data; the benchmark's own where not given")
     parser.add_argument("--layout", type=str, default=None, help="folder layout, where several could fit")
     parser.add_argument("--label-values", type=str, default=None, help="value table raw:label, such as 0:0,1:1,255:255")
     parser.add_argument("--held-out", type=str, default=None, help="classes that count as anomalies, with commas")
-    parser.add_argument("--shard", type=str, default=None, help="i/n: every n-th frame from the i-th on, counted from 0; "
-                        "put together by 'anomseg merge'")
+    parser.add_argument(
+        "--shard",
+        type=str,
+        default=None,
+        help="i/n: every n-th frame from the i-th on, counted from 0; put together by 'anomseg merge'",
+    )
     parser.add_argument("--limit", type=int, default=None, help="the first frames only")
     parser.add_argument("--keep-maps", action="store_true", help="keep the float32 maps under OUT/DETECTOR/maps")
     parser.add_argument("--allow-overlap", action="store_true", help="go on when a detector was fitted on these frames")
@@ -48,7 +63,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Evaluate, report, and say whether frames were skipped."""
-    from anomseg.benchmarks import PROTOCOLS  # noqa: PLC0415 - kept out of start-up
+    from anomseg.benchmarks import PROTOCOLS
 
     if options.scores and (options.detector or options.segmenter):
         raise ConfigError("--scores takes the place of --segmenter and --detector; leave these out")
@@ -63,9 +78,9 @@ def run(options: Namespace) -> int:
 
 
 def _evaluate(options: Namespace, protocol: str, out: Path) -> int:
-    from anomseg.cli.output import Progress, say  # noqa: PLC0415
-    from anomseg.evaluation import ScoresDirectory, make_plan, run_plan  # noqa: PLC0415 - kept out of start-up
-    from anomseg.inference.predictor import find_device  # noqa: PLC0415
+    from anomseg.cli.output import Progress, say
+    from anomseg.evaluation import ScoresDirectory, make_plan, run_plan
+    from anomseg.inference.predictor import find_device
 
     network: dict[str, Any] = {"segmenter": None, "detectors": {}}
     if options.scores:
@@ -97,16 +112,18 @@ def _evaluate(options: Namespace, protocol: str, out: Path) -> int:
             plan, out, device, keep_maps=options.keep_maps, overwrite=options.overwrite, on_progress=progress
         )
     if plan.shard is not None:
-        say(f"shard {options.shard} of {options.benchmark} done; put all together with 'anomseg merge DIR... --out OUT'",
-            options.quiet)
+        say(
+            f"shard {options.shard} of {options.benchmark} done; when all are, run 'anomseg merge DIR... --out OUT'",
+            options.quiet,
+        )
         return EXIT_OK
     return finish(options, cards, out, plan=plan, device=device)
 
 
 def finish(options: Namespace, cards: list[dict[str, Any]], out: Path, *, plan: Any = None, device: Any = None) -> int:
     """Show the table, write the report, name what was skipped; shared with ``merge``."""
-    from anomseg.cli.output import say, warn  # noqa: PLC0415
-    from anomseg.report import print_cards, write_run_report  # noqa: PLC0415 - kept out of start-up
+    from anomseg.cli.output import say, warn
+    from anomseg.report import print_cards, write_run_report
 
     if not options.quiet:
         print_cards(cards)

@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of this command."""
-    parser.add_argument("--detector", type=str, required=True, help=DETECTOR_HELP.replace("detectors:", "one detector:"))
+    parser.add_argument(
+        "--detector", type=str, required=True, help=DETECTOR_HELP.replace("detectors:", "one detector:")
+    )
     add_network(parser)
     parser.add_argument(
-        "--data", type=str, nargs="+", required=True, help="in-distribution frames: NAME=ROOT[@SPLIT] ..., split train "
-        "(or the set's own) where not given; a single NAME goes with --root"
+        "--data",
+        type=str,
+        nargs="+",
+        required=True,
+        help="in-distribution frames: NAME=ROOT[@SPLIT] ..., split train "
+        "(or the set's own) where not given; a single NAME goes with --root",
     )
     parser.add_argument("--root", type=str, default=None, help="folder of a single --data NAME")
     parser.add_argument("--limit", type=int, default=None, help="use the first frames of each data set only")
@@ -31,9 +37,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Fit and save; exit code 1 where frames had to be skipped."""
-    from anomseg.cli.output import Progress, say, warn  # noqa: PLC0415
-    from anomseg.data import dataset_spec, load_frames  # noqa: PLC0415 - kept out of start-up
-    from anomseg.detectors import check_writable, save_detector  # noqa: PLC0415
+    from anomseg.cli.output import Progress, say, warn
+    from anomseg.data import dataset_spec, load_frames
+    from anomseg.detectors import check_writable, save_detector
 
     named = open_detectors([options.detector])
     if len(named) != 1:

@@ -21,8 +21,8 @@ def run(options: Namespace) -> int:
     """Print one line an entry: name, summary, tags."""
     if options.kind not in KINDS:
         raise unknown_name("kind", options.kind, KINDS)
-    from rich.console import Console  # noqa: PLC0415 - kept out of start-up
-    from rich.table import Table  # noqa: PLC0415
+    from rich.console import Console
+    from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     table.add_column("name", no_wrap=True)
@@ -35,13 +35,13 @@ def run(options: Namespace) -> int:
 
 def _entries(kind: str) -> list[tuple[str, str]]:
     if kind == "recipes":
-        from anomseg.training import recipe_names  # noqa: PLC0415
+        from anomseg.training import recipe_names
 
         return [(name, f"anomseg train {name} --out DIR") for name in recipe_names()]
-    import anomseg.benchmarks  # noqa: PLC0415 - importing a floor fills its registry
+    import anomseg.benchmarks
     import anomseg.detectors
     import anomseg.segmenters  # noqa: F401
-    from anomseg import registry  # noqa: PLC0415
+    from anomseg import registry
 
     chosen = {
         "segmenters": registry.SEGMENTERS,

@@ -31,10 +31,11 @@ def build_parser() -> ArgumentParser:
     commands = parser.add_subcommands(dest="command", required=True)
     for name in COMMANDS:
         module = import_module(f"anomseg.cli.{name}")
-        sub = ArgumentParser(description=module.__doc__.strip().splitlines()[0], epilog=EPILOG)
+        summary = str(module.__doc__).strip().splitlines()[0]
+        sub = ArgumentParser(description=summary, epilog=EPILOG)
         module.add_arguments(sub)
         sub.add_argument("--debug", action="store_true", help="show the full traceback of an error")
-        commands.add_subcommand(name, sub, help=module.__doc__.strip().splitlines()[0])
+        commands.add_subcommand(name, sub, help=summary)
     return parser
 
 
@@ -43,7 +44,7 @@ def run(argv: Sequence[str]) -> int:
     arguments = list(argv)
     overrides: list[str] = []
     if arguments[:1] == ["train"]:
-        from anomseg.cli.train import split_overrides  # noqa: PLC0415 - that command alone takes open-ended keys
+        from anomseg.cli.train import split_overrides
 
         arguments, overrides = split_overrides(arguments)
     parsed: Namespace = build_parser().parse_args(arguments)
@@ -53,7 +54,9 @@ def run(argv: Sequence[str]) -> int:
     try:
         return int(import_module(f"anomseg.cli.{parsed.command}").run(options))
     except KeyboardInterrupt:
-        return _complain("interrupted; what was finished is kept, run the same command again to go on", EXIT_INTERRUPTED)
+        return _complain(
+            "interrupted; what was finished is kept, run the same command again to go on", EXIT_INTERRUPTED
+        )
     except AnomsegError as error:
         if options.debug:
             traceback.print_exc()

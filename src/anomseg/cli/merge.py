@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of this command."""
-    parser.add_argument("directories", type=str, nargs="+", help="what 'anomseg evaluate --shard i/n' wrote, all of them")
+    parser.add_argument(
+        "directories", type=str, nargs="+", help="what 'anomseg evaluate --shard i/n' wrote, all of them"
+    )
     parser.add_argument("--out", type=str, required=True, help="folder of the merged results")
     parser.add_argument("--keep-maps", action="store_true", help="copy the shards' maps")
     parser.add_argument("--overwrite", action="store_true", help="replace another run's results in OUT")
@@ -24,8 +26,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Merge and report."""
-    from anomseg.cli.output import Progress  # noqa: PLC0415
-    from anomseg.evaluation import merge  # noqa: PLC0415 - kept out of start-up
+    from anomseg.cli.output import Progress
+    from anomseg.evaluation import merge
 
     with Progress("merging", options.quiet) as progress:
         cards = merge(

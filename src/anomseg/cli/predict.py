@@ -22,11 +22,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("inputs", type=str, nargs="+", help="images, folders, globs, or @list.txt")
     add_network(parser)
     parser.add_argument("--detector", type=str, action="append", help=DETECTOR_HELP + "; default energy")
-    parser.add_argument("--out", type=str, default="anomseg-out", help="folder of the results; several detectors get "
-                        "a subfolder each")
-    parser.add_argument("--threshold", type=float, default=None, help="scores at or above it are anomalous: writes a mask")
-    parser.add_argument("--format", type=str, default="png,npy", help="any of png (pictures), npy, hdf5 (as "
-                        "SegmentMeIfYouCan exchanges maps), separated by commas")
+    parser.add_argument(
+        "--out", type=str, default="anomseg-out", help="folder of the results; several detectors get a subfolder each"
+    )
+    parser.add_argument(
+        "--threshold", type=float, default=None, help="scores at or above it are anomalous: writes a mask"
+    )
+    parser.add_argument(
+        "--format",
+        type=str,
+        default="png,npy",
+        help="any of png (pictures), npy, hdf5 (as SegmentMeIfYouCan exchanges maps), separated by commas",
+    )
     parser.add_argument("--dtype", type=str, default="float32", help="of npy maps: float32 or float16")
     parser.add_argument("--range", type=float, nargs=2, default=None, help="scores at both ends of the colours")
     parser.add_argument("--roi", type=str, default=None, help="mask image; scores count where it is not zero")
@@ -37,10 +44,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Predict with each detector."""
-    from pathlib import Path  # noqa: PLC0415
+    from pathlib import Path
 
-    from anomseg.cli.output import Progress, say, warn  # noqa: PLC0415
-    from anomseg.inference import predict_to_directory  # noqa: PLC0415 - kept out of start-up
+    from anomseg.cli.output import Progress, say, warn
+    from anomseg.inference import predict_to_directory
 
     detectors = open_detectors(options.detector or ["energy"])
     segmenter = open_segmenter(options)

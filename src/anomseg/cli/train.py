@@ -15,9 +15,13 @@ KNOWN = {"--out": True, "--quiet": False, "--debug": False, "--help": False, "-h
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of this command."""
-    parser.add_argument("recipe", type=str, help="name of a shipped recipe (bundled-segmenter) or a YAML file; "
-                        "change its values with --key.sub VALUE, as in --roots.camvid DIR or "
-                        "--stages.segmenter.trainer.steps 4000")
+    parser.add_argument(
+        "recipe",
+        type=str,
+        help="name of a shipped recipe (bundled-segmenter) or a YAML file; "
+        "change its values with --key.sub VALUE, as in --roots.camvid DIR or "
+        "--stages.segmenter.trainer.steps 4000",
+    )
     parser.add_argument("--out", type=str, required=True, help="result directory; an unfinished run in it is resumed")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
@@ -44,11 +48,11 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def run(options: Namespace) -> int:
     """Train."""
     try:
-        import lightning  # noqa: F401, PLC0415 - asked for early, to say what is missing
+        import lightning  # noqa: F401 - asked for early, to say what is missing
     except ImportError as error:
         raise ConfigError("training needs the extra 'train': pip install 'anomseg[train]'") from error
-    from anomseg.cli.output import say  # noqa: PLC0415
-    from anomseg.training import load_recipe, parse_overrides, train  # noqa: PLC0415
+    from anomseg.cli.output import say
+    from anomseg.training import load_recipe, parse_overrides, train
 
     recipe = load_recipe(options.recipe, parse_overrides(getattr(options, "overrides", None) or []))
     summary = train(recipe, options.out, quiet=options.quiet)

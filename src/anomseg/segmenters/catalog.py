@@ -51,7 +51,9 @@ def load_bundled(size: tuple[int, int] | None = None) -> Segmenter:
     return load_saved_segmenter(BUNDLED, **({"size": size} if size else {}))
 
 
-def load_segmenter(what: str | Path | Spec | Segmenter | nn.Module | Callable[[Tensor], Any], **options: Any) -> Segmenter:
+def load_segmenter(
+    what: str | Path | Spec | Segmenter | nn.Module | Callable[[Tensor], Any], **options: Any
+) -> Segmenter:
     """Load a segmenter from a name, a saved directory, or a network at hand.
 
     Args:

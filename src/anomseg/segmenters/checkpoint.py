@@ -37,7 +37,9 @@ def load_checkpoint(path: str | Path) -> dict[str, Tensor]:
         else:
             state = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise DataError(f"{file} holds more than tensors and is not unpickled; save its state dict as safetensors") from error
+        raise DataError(
+            f"{file} holds more than tensors and is not unpickled; save its state dict as safetensors"
+        ) from error
     except Exception as error:  # safetensors and torch raise many kinds for damaged files
         raise DataError(f"{file} cannot be read as a checkpoint: {' '.join(str(error).split())[:200]}") from error
     for wrapper in ("state_dict", "model"):

@@ -1,5 +1,8 @@
-"""ERFNet, written from its paper (Romera, Alvarez, Bergasa, Arroyo: "ERFNet: Efficient Residual Factorized ConvNet
-for Real-time Semantic Segmentation", IEEE T-ITS 2018), with the parameter names of the published checkpoints."""
+"""ERFNet, written from its paper, with the parameter names of the published checkpoints.
+
+Romera, Alvarez, Bergasa, Arroyo: "ERFNet: Efficient Residual Factorized ConvNet for Real-time Semantic Segmentation",
+IEEE Transactions on Intelligent Transportation Systems, 2018.
+"""
 
 from __future__ import annotations
 
@@ -152,7 +155,8 @@ class ERFNet(Segmenter):
         void = outputs == len(classes) + 1 if void is None else void
         if outputs != len(classes) + int(void):
             raise CompatibilityError(
-                f"the checkpoint has {outputs} outputs, but {len(classes)} classes{' and void' if void else ''} were given"
+                f"the checkpoint has {outputs} outputs, but {len(classes)} classes"
+                f"{' and void' if void else ''} were given"
             )
         super().__init__(classes, palette, size, divisor=8)
         self.void = void
@@ -190,5 +194,7 @@ class ERFNet(Segmenter):
 def _outputs_of(state: Mapping[str, Tensor], what: str) -> int:
     key = "decoder.output_conv.bias"
     if key not in state:
-        raise CompatibilityError(f"{what} is no ERFNet checkpoint: it has no {key!r} (it begins with {next(iter(state), 'nothing')!r})")
+        raise CompatibilityError(
+            f"{what} is no ERFNet checkpoint: it has no {key!r} (it begins with {next(iter(state), 'nothing')!r})"
+        )
     return int(state[key].shape[0])

@@ -85,7 +85,9 @@ def load_saved_segmenter(directory: str | Path, **overrides: Any) -> Segmenter:
     options = {key: value for key, value in options.items() if key != entry.path_option}
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise DataError(f"{folder / CONFIG} has the unknown option {unknown[0]!r} for {entry.name}; known: {', '.join(known)}")
+        raise DataError(
+            f"{folder / CONFIG} has the unknown option {unknown[0]!r} for {entry.name}; known: {', '.join(known)}"
+        )
     segmenter = entry.factory(**convert_options(entry.factory, options, f"{folder / CONFIG}"))
     load_strictly(segmenter, load_checkpoint(folder / WEIGHTS), str(folder / WEIGHTS))
     return segmenter.eval().requires_grad_(requires_grad=True).to(torch.float32)

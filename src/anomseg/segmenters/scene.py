@@ -131,7 +131,7 @@ class Scene:
 
     def resize(self, maps: Tensor) -> Tensor:
         """Bring maps ``(B, K, h, w)`` over the padded input to the images' own size, ``(B, K, H, W)`` float32."""
-        frame = SegmentationOutput(maps, tuple(self.images.shape[-2:]), self.input_size)
+        frame = SegmentationOutput(maps, (self.images.shape[-2], self.images.shape[-1]), self.input_size)
         return frame.upsample(maps.to(torch.float32), self.image_size)
 
     def by_image_size(self) -> Iterable[tuple[list[int], Scene]]:
@@ -145,14 +145,17 @@ class Scene:
             if len(rows) == len(self.image_sizes):
                 yield rows, self
                 continue
-            yield rows, Scene(
-                self.images[rows],
-                [self.frame_ids[row] for row in rows],
-                [size] * len(rows),
-                self.segmenter,
-                input_size=self.input_size,
-                features=self.features,
-                output=self.output.select(rows) if self.segmenter is not None else None,
+            yield (
+                rows,
+                Scene(
+                    self.images[rows],
+                    [self.frame_ids[row] for row in rows],
+                    [size] * len(rows),
+                    self.segmenter,
+                    input_size=self.input_size,
+                    features=self.features,
+                    output=self.output.select(rows) if self.segmenter is not None else None,
+                ),
             )
 
 

@@ -81,7 +81,9 @@ class LabelTable:
 
     def rows(self, source: int, classes: UInt8Array) -> Tensor:
         """Table rows ``(H, W)`` int64 of a class map of the source; void becomes row 0."""
-        known = int(self.offsets[source + 1] if source + 1 < len(self.offsets) else len(self.sets)) - self.offsets[source]
+        known = (
+            int(self.offsets[source + 1] if source + 1 < len(self.offsets) else len(self.sets)) - self.offsets[source]
+        )
         raw = classes.astype(np.int64)
         return torch.from_numpy(np.where(raw < known, raw + self.offsets[source], 0))
 

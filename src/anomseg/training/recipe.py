@@ -109,14 +109,16 @@ def load_recipe(what: str | Path, overrides: Mapping[str, Any] | None = None) ->
         if not isinstance(raw, dict) or "name" not in raw or "stage" not in raw:
             raise ConfigError(f"each stage of {what} needs a 'name' and a 'stage'")
         _check_keys(raw, [field.name for field in fields(StageConfig)], f"key of stage {raw['name']}")
-        raw = {"module": {}, "data": {}, "trainer": {}, **raw}
-        stages.append(StageConfig(**{**raw, "takes": tuple(raw.get("takes") or ())}))
+        parts = {"module": {}, "data": {}, "trainer": {}, **raw}
+        stages.append(StageConfig(**{**parts, "takes": tuple(raw.get("takes") or ())}))
     names = [stage.name for stage in stages]
     for position, stage in enumerate(stages):
         for taken in stage.takes:
             if taken not in names[:position]:
                 raise ConfigError(f"stage {stage.name} takes {taken!r}, which no earlier stage gives")
-    return Recipe(str(tree.get("recipe", Path(what).stem)), int(tree.get("seed", 0)), dict(tree["roots"]), tuple(stages))
+    return Recipe(
+        str(tree.get("recipe", Path(what).stem)), int(tree.get("seed", 0)), dict(tree["roots"]), tuple(stages)
+    )
 
 
 def configure(cls: type[Config], values: Mapping[str, Any], what: str) -> Config:

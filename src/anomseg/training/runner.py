@@ -51,8 +51,8 @@ def train(
     built: list[Stage] = [STAGES.get(stage.stage).factory(plan, stage) for stage in plan.stages]
     folders = [Path(out) / "stages" / stage.name for stage in plan.stages]
     for stage, folder in zip(plan.stages, folders, strict=True):
-        state = folder / "stage.json"
-        if state.is_file() and read_json(state)["fingerprint"] != plan.fingerprint(stage):
+        record = folder / "stage.json"
+        if record.is_file() and read_json(record)["fingerprint"] != plan.fingerprint(stage):
             raise ConfigError(f"{folder} was started with another configuration; choose another --out or remove it")
     pending = [
         (stage, runner, folder)

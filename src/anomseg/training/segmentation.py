@@ -22,6 +22,7 @@ from anomseg.errors import AnomsegError, ConfigError
 from anomseg.metrics import SegmentationIoU
 from anomseg.registry import SEGMENTERS
 from anomseg.segmenters import Segmenter, load_segmenter, save_segmenter
+from anomseg.segmenters.pyramid import PyramidNet
 from anomseg.segmenters.scene import make_scene
 from anomseg.training.augment import AugmentConfig
 from anomseg.training.labelled import (
@@ -111,7 +112,7 @@ class SegmentationModule(lightning.LightningModule):
         sets, weights = self.get_buffer("sets"), self.get_buffer("row_weights")
         if self.optimiser.channels_last:
             batch = batch.contiguous(memory_format=torch.channels_last)
-        if hasattr(self.segmenter, "training_logits"):
+        if isinstance(self.segmenter, PyramidNet):
             main, auxiliary = self.segmenter.training_logits(batch)
             # Labels at the auxiliary head's stride, taken at cell corners, are enough for deep supervision.
             stride = rows.shape[-1] // auxiliary.shape[-1]
@@ -158,7 +159,10 @@ class SegmentationModule(lightning.LightningModule):
         """AdamW; warm-up and cosine, stepped each iteration."""
         decayed = [p for p in self.segmenter.parameters() if p.ndim > 1]
         others = [p for p in self.segmenter.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": self.optimiser.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        groups = [
+            {"params": decayed, "weight_decay": self.optimiser.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
         adam = torch.optim.AdamW(groups, lr=self.optimiser.learning_rate)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             adam,
@@ -267,7 +271,7 @@ class SegmentationStage:
                 raise ConfigError(f"{self.name}.module.balance needs a source labelled in {self.data.space} itself")
             weights = table.balance(stores[exact].class_frequencies(len(segmenter.classes)))
         if self.optimiser.channels_last:
-            segmenter = segmenter.to(memory_format=torch.channels_last)
+            segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         module = SegmentationModule(segmenter, table.sets, weights, self.network, self.optimiser, self.recipe.seed)
         shares = [source.share for source in self.sources]
         crops = CropDataset(stores[:-1], shares, table, self.augment, self.recipe.seed)
