@@ -43,8 +43,8 @@ if __name__ == "__main__":
 def test_two_processes_equal_one(tmp_path):
     program = tmp_path / "shard.py"
     program.write_text(PROGRAM)
-    for shard in range(2):
-        subprocess.run([sys.executable, str(program), str(shard), "2", str(tmp_path)], check=True, timeout=300)
+    workers = [subprocess.Popen([sys.executable, str(program), str(shard), "2", str(tmp_path)]) for shard in range(2)]
+    assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
     scope: dict = {"__name__": "shard"}
     exec(compile(PROGRAM, "shard.py", "exec"), scope)
     whole = scope["count"](range(9))

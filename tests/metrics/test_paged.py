@@ -42,6 +42,13 @@ def test_counts_and_queries_are_those_of_a_dictionary(tables, queries):
     assert above.tolist() == [sum(n for k, n in expected.items() if k > key) for key in asked]
 
 
+def test_a_query_on_a_page_that_does_not_exist_counts_all_of_the_next_one():
+    counter = PagedCounter()
+    counter.add(np.array([5 * PAGE], np.uint32), np.array([4]))
+    at_or_above, above = counter.at_or_above(np.array([3 * PAGE + 7, 5 * PAGE, 6 * PAGE], np.uint32))
+    assert (at_or_above.tolist(), above.tolist()) == ([4, 4, 0], [4, 0, 0])
+
+
 def spread(seed, pages=3 * SLAB_PAGES):
     """Keys on more pages than a slab holds, in an order of pages that mixes the slabs."""
     rng = np.random.default_rng(seed)
