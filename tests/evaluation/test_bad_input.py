@@ -213,6 +213,15 @@ def test_detector_that_owns_its_network_scores_that_one(tree, tmp_path):
     assert owner["segmenter"]["sha256"] == given.fingerprint()
 
 
+def test_device_without_memory_is_one_error(tree, tmp_path, monkeypatch):
+    def full(self, batch, features):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(TinySegmenter, "segment", full)
+    with pytest.raises(ConfigError, match="out of memory on cpu at frame 0; use a smaller --size"):
+        evaluate(BENCHMARK, tree, TinySegmenter(), ["msp"], tmp_path / "out")
+
+
 def test_names_of_folders():
     assert list(name_detectors(["msp", "msp", "energy:temperature=2"])) == ["msp", "msp-2", "energy"]
     named = name_detectors({"segmentation": create_detector("msp"), "../x": create_detector("msp")})

@@ -151,6 +151,10 @@ def test_protocol_with_means_over_images_that_drops_clean_ones(tmp_path):
     assert card["dropped_clean_frames"] == 2
     assert card["skipped"] == []
     assert card["pixel"]["fpr95"] == card["per_image_mean"]["fpr95"]
+    low, high = card["pixel_ci95"]["ap"]
+    assert min(each) <= low < card["pixel"]["ap"] < high <= max(each)
+    draws = np.random.default_rng(1).choice(each, (4000, len(each))).mean(axis=1)
+    assert [low, high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.03)
     assert kept["frames"] == COUNT
     assert kept["pixel"]["ap"] != card["pooled"]["ap"]
 

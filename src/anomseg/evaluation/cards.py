@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from anomseg._version import __version__
+from anomseg.evaluation.intervals import intervals_of_means
 from anomseg.evaluation.states import DetectorState
 from anomseg.files import atomic_write, write_json, write_text
 from anomseg.inference.provenance import plain
@@ -77,10 +78,11 @@ def anomaly_card(header: Mapping[str, Any], folder: str, state: DetectorState, s
         "seconds": _seconds(state.seconds),
         "frames_per_second": _rate(len(state.frames), state.seconds.get("total", 0.0)),
     }
-    if result:
-        card |= _interval_part(header["protocol"], bootstrap_intervals(state.per_image, seed=seed))
-    if header["protocol"]["aggregation"] == "per_image" and result:
+    if result and header["protocol"]["aggregation"] == "per_image":
+        card |= _interval_part(intervals_of_means(figures, seed=seed))
         card["pooled"] = {name: getattr(result, name) for name in _PIXEL}
+    elif result:
+        card |= _interval_part(bootstrap_intervals(state.per_image, seed=seed))
     return plain(card)
 
 
@@ -191,10 +193,7 @@ def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
 
 
-def _interval_part(protocol: Mapping[str, Any], intervals: Intervals) -> dict[str, Any]:
-    if protocol["aggregation"] == "per_image":
-        reason = "the protocol averages over images; intervals are of pooled figures"
-        return {"pixel_ci95": None, "pixel_ci95_reason": reason}
+def _interval_part(intervals: Intervals) -> dict[str, Any]:
     if intervals.figures is None:
         return {"pixel_ci95": None, "pixel_ci95_reason": intervals.reason}
     figures = {name: list(interval) for name, interval in intervals.figures.items()}

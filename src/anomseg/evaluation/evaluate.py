@@ -180,10 +180,17 @@ def load_states(plan: Plan, out: Path) -> dict[str, DetectorState]:
     return states
 
 
-def open_source(plan: Plan, device: torch.device | str) -> MapSource:
-    """Where the maps of a run come from: its detectors on its network, or its folder of maps."""
+def open_source(plan: Plan, device: torch.device | str, *, segment: bool = False) -> MapSource:
+    """Where the maps of a run come from: its detectors on its network, or its folder of maps.
+
+    Args:
+        plan: The run.
+        device: Where networks run.
+        segment: The network's own class map is wanted too; it is also where the run compares classes.
+    """
     if plan.scores is not None:
         return FolderSource(plan.scores, plan.folders[0])
+    segment = plan.segmenter is not None and (segment or plan.table is not None)
     return NetworkSource(
-        plan.detectors, plan.segmenter, plan.size, torch.device(device), seed=plan.seed, segment=plan.table is not None
-    )  # fmt: skip
+        plan.detectors, plan.segmenter, plan.size, torch.device(device), seed=plan.seed, segment=segment
+    )

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from anomseg.detectors import Detector, anomaly_maps
-from anomseg.errors import FrameError
+from anomseg.errors import ConfigError, FrameError
 from anomseg.evaluation.scores_dir import ScoresDirectory
 from anomseg.inference.predictor import check_scores, frame_seed
 from anomseg.segmenters import Scene, Segmenter, make_scene
@@ -96,7 +96,22 @@ class NetworkSource:
                 network.to(self.device).eval()
 
     def answers(self, sample: Sample, folders: Sequence[str]) -> Iterator[Answer]:
-        """Yield one answer a detector; each network runs once, before the first detector that reads it."""
+        """Yield one answer a detector; each network runs once, before the first detector that reads it.
+
+        Raises:
+            ConfigError: The device has too little memory for a frame.
+        """
+        try:
+            yield from self._answers(sample, folders)
+        except (RuntimeError, MemoryError) as error:
+            if "memory" in str(error).lower() or isinstance(error, MemoryError):
+                raise ConfigError(
+                    f"out of memory on {self.device} at frame {sample.frame_id}; "
+                    "use a smaller --size or another --device"
+                ) from error
+            raise
+
+    def _answers(self, sample: Sample, folders: Sequence[str]) -> Iterator[Answer]:
         scenes: dict[int, Scene] = {}
         forward: dict[int, float] = {}
         wanted = [self.segmenter] if self.segment else []
