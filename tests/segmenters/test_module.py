@@ -63,7 +63,7 @@ def test_a_callable_cannot_be_saved(tmp_path):
 def test_names_that_do_not_exist_are_suggested(tmp_path):
     with pytest.raises(ConfigError, match="did you mean 'erfnet'"):
         load_segmenter("erfnt")
-    with pytest.raises(ConfigError, match="without segmenter.json"):
+    with pytest.raises(ConfigError, match=r"without segmenter\.json"):
         load_segmenter(tmp_path)
     with pytest.raises(ConfigError, match="from the command line"):
         load_segmenter("module")

@@ -89,11 +89,12 @@ def open_segmenter(options: Namespace) -> Segmenter:
     return segmenter.to(find_device(options.device))
 
 
-def open_detectors(texts: Sequence[str]) -> list[tuple[str, Detector]]:
+def open_detectors(texts: Sequence[str], seed: int = 0) -> list[tuple[str, Detector]]:
     """Detectors with the names their results are filed under.
 
     Args:
         texts: Values of ``--detector``; a part that is a directory is a saved detector.
+        seed: Value of ``--seed``, for new detectors that take one and were given none of their own.
 
     Returns:
         Pairs of name and detector; a name that occurs again gets ``-2`` and so on.
@@ -106,6 +107,8 @@ def open_detectors(texts: Sequence[str]) -> list[tuple[str, Detector]]:
     taken: dict[str, int] = {}
     for part in (part.strip() for text in texts for part in text.split(",") if part.strip()):
         detector = resolve_detector(part)
+        if "seed" in detector.get_params() and "seed=" not in part and not Path(part).is_dir():
+            detector.seed = seed  # type: ignore[attr-defined]
         name = Path(part).resolve().name if Path(part).is_dir() else detector.registry_name
         taken[name] = taken.get(name, 0) + 1
         found.append((name if taken[name] == 1 else f"{name}-{taken[name]}", detector))

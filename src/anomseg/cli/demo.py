@@ -18,7 +18,8 @@ DETECTORS = ("msp", "max_logit", "entropy", "energy", "position_prior", "local_c
 FIT_SEED = 1_000_000  # clean scenes for fitting never share a seed with those that are shown
 NOTE = (
     "Generated scenes are drawings: the bundled network was trained on photographs of real roads, so these figures "
-    "say how the parts work together, not how well a detector does on roads. For that, run 'anomseg evaluate' on a benchmark."
+    "say how the parts work together, not how well a detector does on roads. For that there is "
+    "'anomseg evaluate'."
 )
 
 

@@ -87,7 +87,7 @@ def _evaluate(options: Namespace, protocol: str, out: Path) -> int:
         scores: Any = ScoresDirectory(options.scores, **({"name": options.scores_name} if options.scores_name else {}))
     else:
         scores = None
-        detectors = dict(open_detectors(options.detector or ["energy"]))
+        detectors = dict(open_detectors(options.detector or ["energy"], options.seed))
         options.segmenter = options.segmenter or "bundled"
         network = {"segmenter": open_segmenter(options), "detectors": detectors}
     plan = make_plan(
@@ -127,6 +127,11 @@ def finish(options: Namespace, cards: list[dict[str, Any]], out: Path, *, plan: 
 
     if not options.quiet:
         print_cards(cards)
+    for card in cards:
+        for text in (card.get("detector") or {}).get("warnings") or []:
+            warn(f"{card['folder']}: {text}")
+    if plan is not None and plan.task == "segmentation" and options.detector:
+        warn("these frames have classes but nothing anomalous, so only the segmentation was evaluated; see --held-out")
     skipped = {(item["frame"], item["reason"]) for card in cards for item in card.get("skipped", [])}
     for frame, reason in sorted(skipped):
         warn(f"skipped {frame}: {reason}")

@@ -49,7 +49,7 @@ def run(options: Namespace) -> int:
     from anomseg.cli.output import Progress, say, warn
     from anomseg.inference import predict_to_directory
 
-    detectors = open_detectors(options.detector or ["energy"])
+    detectors = open_detectors(options.detector or ["energy"], options.seed)
     segmenter = open_segmenter(options)
     formats = [part.strip() for part in options.format.split(",") if part.strip()]
     code = EXIT_OK

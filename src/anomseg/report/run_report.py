@@ -129,7 +129,7 @@ def _contact_sheets(
     segmenter = plan.segmenter
     drawn = draw_frames(
         plan.frames,
-        open_source(plan, device),
+        open_source(plan, device, segment=True),
         choices,
         classes=segmenter.classes if segmenter is not None else None,
         palette=segmenter.palette if segmenter is not None else None,
