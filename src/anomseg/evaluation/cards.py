@@ -158,19 +158,7 @@ def per_image_csv(state: DetectorState, frames: Sequence[str]) -> str:
 
 
 def _shared(header: Mapping[str, Any], task: str) -> dict[str, Any]:
-    own = (
-        "benchmark",
-        "split",
-        "held_out",
-        "protocol",
-        "segmenter",
-        "size",
-        "segmentation",
-        "shards",
-        "seed",
-        "identity",
-    )
-    return {"schema": SCHEMA, "library_version": __version__, "task": task, **{name: header[name] for name in own}}
+    return {"schema": SCHEMA, "library_version": __version__, "task": task, **{name: header[name] for name in _SHARED}}
 
 
 def _headline(
