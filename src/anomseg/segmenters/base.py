@@ -110,6 +110,7 @@ class Segmenter(nn.Module):
         self.palette = tuple(tuple(colour) for colour in palette) if palette else default_palette(len(self.classes))
         self.size: Size | None = (int(size[0]), int(size[1])) if size else None
         self.divisor = divisor
+        self.title: str | None = None  # what cards call it, where that is not the name of its architecture
 
     @property
     def feature_info(self) -> Mapping[str, FeatureInfo]:
@@ -137,11 +138,12 @@ class Segmenter(nn.Module):
         height, width = self.working_size((image.shape[0], image.shape[1]), size)
         if (height, width) != image.shape[:2]:
             image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-        tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).to(torch.float32).div_(255.0)
-        below, right = -height % self.divisor, -width % self.divisor
-        if below or right:
-            tensor = F.pad(tensor[None], (0, right, 0, below), mode="replicate")[0]
-        return tensor
+        return self.pad(torch.from_numpy(np.array(image)).permute(2, 0, 1).to(torch.float32).div_(255.0)[None])[0]
+
+    def pad(self, batch: Tensor) -> Tensor:
+        """Repeat edge values to the right and below until both sides of ``(B, 3, h, w)`` are multiples of `divisor`."""
+        below, right = (-side % self.divisor for side in batch.shape[-2:])
+        return F.pad(batch, (0, right, 0, below), mode="replicate") if below or right else batch
 
     def forward(
         self, batch: Tensor, *, features: Sequence[str] = (), input_size: Size | None = None
@@ -185,9 +187,9 @@ class Segmenter(nn.Module):
         return digest.hexdigest()
 
     def identity(self) -> dict[str, object]:
-        """What a result card says about the network: registry name, classes, working size and weights hash."""
+        """What a result card says about the network: name, classes, working size and weights hash."""
         return {
-            "name": self.registry_name,
+            "name": self.title or self.registry_name,
             "classes": list(self.classes),
             "size": list(self.size) if self.size else None,
             "sha256": self.fingerprint(),

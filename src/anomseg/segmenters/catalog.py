@@ -48,7 +48,9 @@ def load_bundled(size: tuple[int, int] | None = None) -> Segmenter:
     Args:
         size: Working size ``(height, width)`` other than its own.
     """
-    return load_saved_segmenter(BUNDLED, **({"size": size} if size else {}))
+    segmenter = load_saved_segmenter(BUNDLED, **({"size": size} if size else {}))
+    segmenter.title = "bundled"
+    return segmenter
 
 
 def load_segmenter(
@@ -58,7 +60,8 @@ def load_segmenter(
 
     Args:
         what: ``"bundled"``, ``"erfnet:weights.safetensors"``, ``"name:key=value"``, a directory written by
-            `save_segmenter`, or any module or callable that returns logits.
+            `save_segmenter`, or any module or callable that returns logits. A registered name goes before a
+            directory of that name; write ``./name`` for the latter.
         **options: Further options of the segmenter.
 
     Returns:
@@ -76,7 +79,7 @@ def load_segmenter(
     if isinstance(what, Segmenter):
         return what
     if isinstance(what, str | Path | Spec):
-        if not isinstance(what, Spec) and Path(what).is_dir():
+        if not isinstance(what, Spec) and str(what) not in SEGMENTERS and Path(what).is_dir():
             if not is_segmenter_directory(what):
                 raise ConfigError(f"{what} is a directory without segmenter.json; give one written by anomseg")
             return load_saved_segmenter(what, **options)

@@ -70,9 +70,22 @@ class ModuleSegmenter(Segmenter):
                 classes = [f"class_{index}" for index in range(count)]
         super().__init__(classes, palette, size, divisor)
         self.network = network
+        kind = network if hasattr(network, "__qualname__") else type(network)
+        self.network_name = f"{kind.__module__}.{kind.__qualname__}"
         self.mean, self.std = tuple(mean), tuple(std)
         self.void, self.allow_probabilities = void, allow_probabilities
         self.eval()
+
+    def identity(self) -> dict[str, object]:
+        """What a result card says about the network: also which code it is and how its input is made."""
+        return {
+            **super().identity(),
+            "network": self.network_name,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "divisor": self.divisor,
+            "void": self.void,
+        }
 
     def segment(self, batch: Tensor, features: Sequence[str]) -> SegmentationOutput:
         """Run the wrapped network; see `Segmenter.forward`."""

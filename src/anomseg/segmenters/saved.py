@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from anomseg._version import __version__
 from anomseg.errors import CompatibilityError, DataError
 from anomseg.files import atomic_write, read_json, write_json
@@ -90,4 +88,4 @@ def load_saved_segmenter(directory: str | Path, **overrides: Any) -> Segmenter:
         )
     segmenter = entry.factory(**convert_options(entry.factory, options, f"{folder / CONFIG}"))
     load_strictly(segmenter, load_checkpoint(folder / WEIGHTS), str(folder / WEIGHTS))
-    return segmenter.eval().requires_grad_(requires_grad=True).to(torch.float32)
+    return segmenter.eval()

@@ -82,8 +82,9 @@ class Scene:
         """Run the network once more, for methods that need other passes than the first.
 
         Args:
-            images: ``(B, 3, h, w)`` in [0, 1]; the scene's own when not given.
-            size: Resize the images to ``(height, width)`` first.
+            images: ``(B, 3, h, w)`` in [0, 1]; the scene's own when not given. Those of the scene's prepared shape
+                are padded as its own are.
+            size: Resize the images, without their padding, to ``(height, width)`` first, then pad them anew.
             grad: Keep the graph for gradients.
             dropout: Sample dropout layers as in training, all else as in evaluation.
             features: Names of feature maps to return.
@@ -97,10 +98,12 @@ class Scene:
         if self.segmenter is None:
             raise CompatibilityError("this scene has no network; give a segmenter")
         batch = self.images if images is None else images
-        # Only a pass over the scene's own pixels at their own size has their padding.
-        input_size = self.input_size if images is None and size is None else None
-        if size is not None and tuple(batch.shape[-2:]) != tuple(size):
+        input_size = self.input_size if batch.shape[-2:] == self.images.shape[-2:] else None
+        if size is not None:
+            if input_size is not None:
+                batch = batch[..., : input_size[0], : input_size[1]]
             batch = nn.functional.interpolate(batch, size=size, mode="bilinear", align_corners=False)
+            batch, input_size = self.segmenter.pad(batch), size
         was_training = self.segmenter.training
         self.segmenter.eval()
         if dropout:
