@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from anomseg.data.generated.camera import Camera, FloatArray
+from anomseg.data.generated.camera import Camera
 from anomseg.data.generated.canvas import BUILDING, Canvas, Sprite
 from anomseg.data.generated.facades import Style, draw_facade, draw_style
 from anomseg.data.generated.mesh import Mesh, render
@@ -42,7 +43,7 @@ def wall_sprite(
     top, bottom = max(int(np.floor(edges[:, 1].min())), 0), min(int(np.ceil(edges[:, 1].max())), camera.height)
     if right <= left or bottom <= top:
         return None
-    # Ray of a column: (X, Z) = t * (a, 1); it meets the wall's line at t = n / (a * dz - dx), n constant.
+    # Ray of a column: (X, Z) = t * (slope, 1); it meets the wall's line at t = constant / (slope * dz - dx).
     slope = (np.arange(left, right, dtype=np.float32) + 0.5 - camera.centre) / camera.focal
     constant = x0 * dz - z0 * dx
     denominator = slope * dz - dx
@@ -50,7 +51,7 @@ def wall_sprite(
     along = (slope * depth - x0) * dx + (depth - z0) * dz
     rows = (np.arange(top, bottom, dtype=np.float32) + 0.5)[:, None]
     up = camera.elevation - (rows - camera.horizon) * depth[None] / camera.focal
-    mask = (along >= 0) & (along < length) & (depth > near) & (up >= 0) & (up < height)
+    mask: NDArray[np.bool_] = np.asarray((along >= 0) & (along < length) & (depth > near) & (up >= 0) & (up < height))
     if not mask.any():
         return None
     # Shrink the picture to about the size it has on screen first, or fine bricks would flicker into noise.
@@ -58,34 +59,37 @@ def wall_sprite(
     tall = int(np.clip((bottom - top) * 1.3, 8, picture.height))
     if wide < picture.width or tall < picture.height:
         picture = picture.resize((wide, tall), Image.Resampling.BOX)
-    texture = np.asarray(picture)
-    u = along / length * texture.shape[1] - 0.5
-    v = (1 - up / height) * texture.shape[0] - 0.5
-    colour = _bilinear(texture, u, v)
+    # The same mapping as ratios of linear functions of the pixel, which is what the warp takes.
+    p, q = dz / camera.focal, (left - camera.centre) * dz / camera.focal - dx
+    origin = x0 * dx + z0 * dz
+    u = (
+        constant * dx / camera.focal - origin * p,
+        constant * ((left - camera.centre) * dx / camera.focal + dz) - origin * q,
+    )
+    sink = constant / camera.focal
+    v = (
+        p - camera.elevation * p / height,
+        sink / height,
+        q - (camera.elevation * q + (camera.horizon - top) * sink) / height,
+    )
+    across, down = wide / length / q, tall / q
+    matrix = (u[0] * across, 0.0, u[1] * across, v[0] * down, v[1] * down, v[2] * down, p / q, 0.0)
+    shape = (right - left, bottom - top)
+    warped = picture.transform(shape, Image.Transform.PERSPECTIVE, matrix, Image.Resampling.BILINEAR)
+    # The warp leaves half a cell at the picture's edge empty; the nearest cell fills it.
+    blunt = picture.transform(shape, Image.Transform.PERSPECTIVE, matrix, Image.Resampling.NEAREST)
+    colour = np.asarray(warped)
+    empty = np.equal(colour.max(-1), 0)
+    if empty.any():
+        colour = np.where(empty[..., None], np.asarray(blunt), colour)
     if colour.shape[-1] == 4:
-        mask &= colour[..., 3] > 127
+        mask = np.logical_and(mask, colour[..., 3] > 127)
     return Sprite(colour[..., :3] * np.float32(brightness), mask, left, top)
 
 
 def _at_depth(start: tuple[float, float], end: tuple[float, float], depth: float) -> tuple[float, float]:
     share = (depth - start[1]) / (end[1] - start[1]) if end[1] != start[1] else 0.0
     return start[0] + share * (end[0] - start[0]), depth
-
-
-def _bilinear(texture: np.ndarray, u: FloatArray, v: FloatArray) -> FloatArray:
-    """Colours at columns ``u (C,)`` and rows ``v (R, C)`` of a picture, edges repeated."""
-    rows, columns, bands = texture.shape
-    u = np.clip(u, 0, columns - 1.001)
-    v = np.clip(v, 0, rows - 1.001)
-    c, r = u.astype(np.int32), v.astype(np.int32)
-    flat = texture.reshape(-1, bands).astype(np.float32)
-    index = r * columns + c[None]
-    share_u, share_v = (u - c)[None, :, None], (v - r)[..., None]
-    step = 1 if columns > 1 else 0
-    upper = flat[index] * (1 - share_u) + flat[index + step] * share_u
-    below = index + columns
-    lower = flat[below] * (1 - share_u) + flat[below + step] * share_u
-    return upper * (1 - share_v) + lower * share_v
 
 
 class House:
@@ -97,15 +101,25 @@ class House:
         far: Distance of its far side wall.
         side: -1 on the left of the street, 1 on the right.
         rng: Source of its looks.
+        hidden: Height up to which a nearer house hides the near side wall, metres.
     """
 
-    def __init__(self, x: tuple[float, float], near: float, far: float, side: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        x: tuple[float, float],
+        near: float,
+        far: float,
+        side: int,
+        rng: np.random.Generator,
+        hidden: float = 0.0,
+    ) -> None:
         self.x = x
         self.near = near
         self.far = far
         self.side = side
         self.style: Style = draw_style(rng)
         self.rng = rng
+        self.hidden = hidden
         self.roof = float(rng.uniform(1.2, 2.6)) if rng.random() < 0.7 else 0.0
         self.roof_colour = (
             tuple(np.array([92, 88, 90]) * rng.uniform(0.6, 1.0)) if rng.random() < 0.6 else (110, 78, 64)
@@ -119,7 +133,7 @@ class House:
         self._draw_roof(canvas, height, depth)
         middle = (max(self.near, 3) + self.far) / 2
         cells = float(np.clip(camera.pixels_per_metre(max(self.near, 5.0)) * 0.55, 12, 56))
-        if self.near > 1.5:
+        if self.near > 1.5 and height > self.hidden:
             wall = draw_facade(style, depth, min(cells, 30), self.rng, plain=True)
             outer = self.x[0] + self.side * depth
             ends = (

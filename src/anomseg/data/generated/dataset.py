@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from anomseg.data.generated.scene import GeneratedScene, generate_scene
+from anomseg.data.generated.scene import generate_scene
 from anomseg.errors import ConfigError
 from anomseg.files import atomic_write
 from anomseg.types import Frame, UInt8Array
@@ -60,15 +60,16 @@ def generated_frames(
 
 
 def _frame(index: int, seed: int, size: tuple[int, int], objects: int | None, kinds: tuple[str, ...] | None) -> Frame:
-    def scene() -> GeneratedScene:
-        return _remembered(seed, tuple(size), objects, tuple(kinds) if kinds else None)
+    def draw(part: str) -> UInt8Array:
+        scene = _remembered(seed, (size[0], size[1]), objects, tuple(kinds) if kinds else None)
+        return getattr(scene, part).copy()
 
     name = f"scene-{index:04d}"
     return Frame(
         id=name,
-        image=scene().image.copy,
-        load_classes=scene().classes.copy,
-        load_label=scene().label.copy,
+        image=partial(draw, "image"),
+        load_classes=partial(draw, "classes"),
+        load_label=partial(draw, "label"),
         group=name,
         meta={"seed": seed, "generated": True},
     )

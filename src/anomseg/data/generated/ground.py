@@ -16,17 +16,18 @@ def draw_ground(canvas: Canvas, street: Street, rng: np.random.Generator) -> Non
     """Paint everything below the horizon with road and pavement."""
     camera = canvas.camera
     rows = slice(max(int(np.ceil(camera.horizon)), 0), camera.height)
-    columns = slice(0, camera.width)
-    x, z = camera.ground(rows, columns)
+    x, z = camera.ground(rows, slice(0, camera.width))
     x = x - street.shift(z)
-    pixel = z / camera.focal
     on_road = (x > street.left_kerb) & (x < street.right_kerb)
-    colour = np.where(
-        on_road[..., None],
-        _road(x, z, pixel, street, rng)[..., None] * _tint(rng, 0.97, 1.0, 1.05),
-        _pavement(x, z, pixel, street, rng)[..., None] * _tint(rng, 1.0, 1.0, 1.0),
-    )
-    _paint_lines(colour, x, z, pixel, street, rng)
+    depth = np.broadcast_to(z, x.shape)
+    colour = np.empty((*x.shape, 3), np.float32)
+    for part, surface, tint in (
+        (on_road, _road, _tint(rng, 0.97, 1.0, 1.05)),
+        (~on_road, _pavement, _tint(rng, 1.0, 1.0, 1.0)),
+    ):
+        there = depth[part]
+        colour[part] = surface(x[part], there, there / camera.focal, street, rng)[:, None] * tint
+    _paint_lines(colour, x, z, z / camera.focal, street, rng)
     colour *= (_daylight(canvas, x, z, street, rng))[..., None]
     canvas.colour[rows] = canvas.light.fade(colour, z)
     canvas.classes[rows] = np.where(on_road, ROAD, PAVEMENT)

@@ -51,9 +51,9 @@ def draw_light(rng: np.random.Generator) -> Light:
     raw = np.array([side * rng.uniform(0.5, 1.0), rng.uniform(0.5, 0.9), rng.uniform(-0.7, 0.3)])
     sun = raw / np.sqrt((raw * raw).sum())
     direct = (rng.uniform(0.5, 0.75), rng.uniform(0.05, 0.2), 0.0)[kind]
-    ambient = (rng.uniform(0.55, 0.65), rng.uniform(0.72, 0.85), rng.uniform(0.55, 0.65))[kind]
-    white = rng.uniform(236, 250) if kind < 2 else rng.uniform(165, 200)
-    blue = rng.uniform(0, 46) if kind == 0 else rng.uniform(0, 8)
+    ambient = (rng.uniform(0.55, 0.65), rng.uniform(0.72, 0.85), rng.uniform(0.6, 0.7))[kind]
+    white = rng.uniform(236, 250) if kind < 2 else rng.uniform(195, 222)
+    blue = rng.uniform(8, 60) if kind == 0 else rng.uniform(0, 8)
     return Light(
         sun=(float(sun[0]), float(sun[1]), float(sun[2])),
         direct=float(direct),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
 from anomseg.data.generated.camera import Camera, FloatArray
@@ -59,22 +59,32 @@ class Mesh:
     def placed(self, x: float, z: float, yaw: float, scale: float = 1.0, y: float = 0.0) -> Mesh:
         """The mesh turned by ``yaw`` radians about its origin and stood on the street at ``(x, z)``."""
         cos, sin = np.float32(np.cos(yaw)), np.float32(np.sin(yaw))
-        moved = []
-        for corners in self.polygons:
-            px, py, pz = corners[:, 0] * scale, corners[:, 1] * scale, corners[:, 2] * scale
-            moved.append(np.stack([px * cos + pz * sin + x, py + y, pz * cos - px * sin + z], -1))
+        counts = [len(corners) for corners in self.polygons]
+        px, py, pz = np.concatenate(self.polygons).T * np.float32(scale)
+        points = np.stack([px * cos + pz * sin + x, py + y, pz * cos - px * sin + z], -1).astype(np.float32)
+        moved = np.split(points, np.cumsum(counts)[:-1])
         return Mesh(moved, self.colours, self.gloss, self.layers, self.two_sided)
 
 
-def normals_of(polygons: Iterable[FloatArray]) -> FloatArray:
-    """Unit outward normals ``(n, 3)`` of polygons (Newell's sum, so any number of corners)."""
-    sums = []
-    for corners in polygons:
-        following = np.roll(corners, -1, 0)
-        sums.append(np.cross(corners - corners[0], following - corners[0]).sum(0))
-    # Corners anticlockwise seen from outside in these left-handed axes (z away) give the inward vector.
-    total = -np.asarray(sums, np.float32)
-    return total / np.maximum(np.sqrt((total * total).sum(-1, keepdims=True)), 1e-9)
+def _measure(mesh: Mesh) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.intp]]:
+    """All corners ``(N, 3)``, where each polygon's begin ``(n + 1,)``, unit outward normals and centres ``(n, 3)``."""
+    counts = np.array([len(corners) for corners in mesh.polygons])
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    points = np.concatenate(mesh.polygons)
+    following = np.arange(1, len(points) + 1)
+    following[starts[1:] - 1] = starts[:-1]
+    # Newell's sum: any number of corners. These axes are left-handed (z away), hence the order of the factors.
+    arms = points - np.repeat(points[starts[:-1]], counts, 0)
+    total = np.add.reduceat(_cross(arms[following], arms), starts[:-1], 0)
+    normals = total / np.maximum(np.sqrt((total * total).sum(-1, keepdims=True)), 1e-9)
+    centres = np.add.reduceat(points, starts[:-1], 0) / counts[:, None]
+    return points, normals, centres, starts
+
+
+def _cross(a: FloatArray, b: FloatArray) -> FloatArray:
+    ax, ay, az = a.T
+    bx, by, bz = b.T
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], -1)
 
 
 def render(mesh: Mesh, camera: Camera, light: Light) -> Sprite | None:
@@ -88,25 +98,20 @@ def render(mesh: Mesh, camera: Camera, light: Light) -> Sprite | None:
     Returns:
         The sprite, or None where nothing of it is in view.
     """
-    normals = normals_of(mesh.polygons)
+    points, normals, centres, starts = _measure(mesh)
     brightness = light.shade(normals)
-    centres = np.stack([corners.mean(0) for corners in mesh.polygons])
     eye = np.array([0, camera.elevation, 0], np.float32)
     facing = ((eye - centres) * normals).sum(-1)
     distance = np.sqrt(((centres - eye) ** 2).sum(-1)) - np.asarray(mesh.layers, np.float32)
-    pixels = [camera.project(corners) for corners in mesh.polygons]
-    shown = [
-        k
-        for k in np.argsort(-distance, kind="stable")
-        if (facing[k] > 0 or mesh.two_sided[k]) and mesh.polygons[k][:, 2].min() > 0.6
-    ]
+    projected = camera.project(points)
+    nearest = np.minimum.reduceat(points[:, 2], starts[:-1])
+    visible = ((facing > 0) | np.asarray(mesh.two_sided)) & (nearest > 0.6)
+    shown = [int(k) for k in np.argsort(-distance, kind="stable") if visible[k]]
     if not shown:
         return None
-    corners = np.concatenate([pixels[k] for k in shown])
-    low = np.maximum(np.floor(corners.min(0)) - 1, -2 * camera.width).astype(int)
-    high = np.minimum(np.ceil(corners.max(0)) + 1, 3 * camera.width).astype(int)
-    low = np.maximum(low, (-8, -8))
-    high = np.minimum(high, (camera.width + 8, camera.height + 8))
+    corners = projected[np.repeat(visible, np.diff(starts))]
+    low = np.maximum(np.floor(corners.min(0)) - 1, -8).astype(int)
+    high = np.minimum(np.ceil(corners.max(0)) + 1, (camera.width + 8, camera.height + 8)).astype(int)
     width, height = (int(value) for value in high - low)
     if width <= 0 or height <= 0:
         return None
@@ -114,22 +119,13 @@ def render(mesh: Mesh, camera: Camera, light: Light) -> Sprite | None:
     factor = 3 if max(width, height) < 160 else 2 if max(width, height) < 420 else 1
     image = Image.new("RGBA", (width * factor, height * factor))
     pen = ImageDraw.Draw(image)
-    sky = np.asarray(light.sky, np.float32)
+    seen = np.where(facing > 0, brightness, brightness * 0.6)[:, None]
+    share = (np.asarray(mesh.gloss, np.float32) * np.maximum(0, 0.25 + 0.75 * normals[:, 1]))[:, None]
+    lit = np.asarray(mesh.colours, np.float32) * seen * (1 - share) + np.asarray(light.sky, np.float32) * share
+    fills = np.clip(lit, 0, 255).astype(int).tolist()
+    local = (projected - low) * factor
     for k in shown:
-        lit = np.asarray(mesh.colours[k], np.float32) * (brightness[k] if facing[k] > 0 else brightness[k] * 0.6)
-        share = mesh.gloss[k] * max(0.0, 0.25 + 0.75 * float(normals[k][1]))
-        lit = lit * (1 - share) + sky * share
-        red, green, blue = (int(value) for value in np.clip(lit, 0, 255))
-        pen.polygon([(float(u), float(v)) for u, v in (pixels[k] - low) * factor], fill=(red, green, blue, 255))
-    colour, mask = _reduce(np.asarray(image, np.float32), factor)
-    return Sprite(colour, mask, int(low[0]), int(low[1]))
-
-
-def _reduce(rgba: FloatArray, factor: int) -> tuple[FloatArray, np.ndarray]:
-    if factor == 1:
-        return rgba[..., :3], rgba[..., 3] > 127
-    height, width = rgba.shape[0] // factor, rgba.shape[1] // factor
-    # Uncovered cells are black with alpha 0, so the sum over the alpha is the mean of the covered ones.
-    total = rgba.reshape(height, factor, width, factor, 4).sum((1, 3))
-    share = total[..., 3:] / (255.0 * factor * factor)
-    return total[..., :3] / np.maximum(share * factor * factor, 1e-6), share[..., 0] >= 0.5
+        pen.polygon(local[starts[k] : starts[k + 1]].ravel().tolist(), fill=(*fills[k], 255))
+    # Reducing weighs colours by their alpha, so uncovered cells do not darken an edge.
+    blocks = np.asarray(image.reduce(factor) if factor > 1 else image, np.float32)
+    return Sprite(blocks[..., :3], blocks[..., 3] > 127, int(low[0]), int(low[1]))

@@ -60,6 +60,7 @@ class OddObject:
         x: Place across the street in metres.
         z: Distance in metres.
         sprite: How it looks from there.
+        bearing: Leftmost and rightmost direction (x over z) in which it is seen.
         half_width: Half its extent across the view, metres.
         half_length: Half its extent along the view.
         height: Metres.
@@ -69,6 +70,7 @@ class OddObject:
     x: float
     z: float
     sprite: Sprite
+    bearing: tuple[float, float]
     half_width: float
     half_length: float
     height: float
@@ -124,7 +126,9 @@ def make_object(
     turned = abs(np.sin(yaw))
     across = entry.half_width * (1 - turned) + entry.half_length * turned
     along = entry.half_length * (1 - turned) + entry.half_width * turned
-    return OddObject(kind, x, z, sprite, across, along, entry.height)
+    left, right = sprite.left, sprite.left + sprite.mask.shape[1]
+    bearing = (left - camera.centre) / camera.focal, (right - camera.centre) / camera.focal
+    return OddObject(kind, x, z, sprite, bearing, across, along, entry.height)
 
 
 def _sprite(thing: Solid | Mesh, x: float, z: float, yaw: float, canvas: Canvas, seed: int) -> Sprite:

@@ -66,7 +66,7 @@ def build_cow(rng: np.random.Generator) -> Solid:
                 (18, 16, 16),
             )
         )
-    return parts, Skin(grain=0.1, bumps=0.12, size=0.03)
+    return parts, Skin(grain=0.06, bumps=0.07, size=0.03)
 
 
 def build_sheep(rng: np.random.Generator) -> Solid:
@@ -95,15 +95,17 @@ def build_boulder(rng: np.random.Generator) -> Solid:
     size = float(rng.uniform(0.42, 0.75))
     grey = np.array([132, 124, 112]) * rng.uniform(0.75, 1.1)
     parts = []
-    for _ in range(9):
-        at = rng.normal(0, 0.34, 3) * size
-        radius = size * float(rng.uniform(0.5, 0.78))
-        centre = (float(at[0]) * 1.5, max(float(at[1]) + size * 0.4, 0.05), float(at[2]))
-        colour = tuple(float(value) for value in grey * rng.normal(1, 0.06))
-        parts.append(
-            Capsule(centre, (centre[0] + size * 0.2, centre[1] * 0.9, centre[2]), radius, radius * 0.8, colour)
-        )
-    return parts, Skin(grain=0.16, bumps=0.5, size=0.09)
+    for _ in range(34):
+        # Lumps on a flattened ball, smaller the farther out: an uneven, weathered outline.
+        way = rng.normal(0, 1, 3)
+        way /= np.sqrt((way * way).sum())
+        far = size * float(rng.uniform(0.1, 0.72))
+        radius = (size - far) * float(rng.uniform(0.6, 0.95)) + 0.05
+        centre = (float(way[0]) * far * 1.3, max(size * 0.5 + float(way[1]) * far * 0.8, 0.05), float(way[2]) * far)
+        colour = tuple(float(value) for value in grey * rng.normal(1, 0.05))
+        end = (centre[0] + float(rng.normal(0, 0.12)), centre[1] + float(rng.normal(0, 0.05)), centre[2])
+        parts.append(Capsule(centre, end, radius, radius * 0.7, colour))
+    return parts, Skin(grain=0.16, bumps=0.4, size=0.12)
 
 
 def build_ball(rng: np.random.Generator) -> Solid:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomseg.data.generated.buildings import House
+from anomseg.data.generated.camera import Camera
 from anomseg.data.generated.canvas import CAR, Canvas
 from anomseg.data.generated.furniture import draw_bollard, draw_lamp_post, draw_railing, draw_sign, draw_traffic_light
 from anomseg.data.generated.mesh import render
@@ -35,14 +36,25 @@ class Item:
     half_length: float
     draw: Callable[[Canvas], None]
 
-    def disturbs(self, x: float, z: float, half_width: float, half_length: float) -> bool:
-        """Whether it would stand in or before something at ``(x, z)`` of that half extent."""
-        apart = abs(self.z - z) > self.half_length + half_length + 0.3
-        if apart and self.z > z:
+    def bearing(self) -> tuple[float, float]:
+        """Leftmost and rightmost direction (x over z) in which it is seen."""
+        depths = max(self.z - self.half_length, 0.8), self.z + self.half_length
+        reach = [(self.x + side * self.half_width) / depth for side in (-1, 1) for depth in depths]
+        return min(reach), max(reach)
+
+    def in_view(self, camera: Camera) -> bool:
+        """Whether any of it can be seen."""
+        left, right = self.bearing()
+        return (
+            right > -camera.centre / camera.focal - 0.05 and left < (camera.width - camera.centre) / camera.focal + 0.05
+        )
+
+    def disturbs(self, bearing: tuple[float, float], z: float, half_length: float) -> bool:
+        """Whether it would stand in or before something seen within ``bearing`` around distance ``z``."""
+        if self.z - self.half_length > z + half_length + 0.3:
             return False
-        if not apart:
-            return abs(self.x - x) < self.half_width + half_width + 0.2
-        return abs(self.x / self.z - x / z) < self.half_width / self.z + half_width / z
+        left, right = self.bearing()
+        return left < bearing[1] and right > bearing[0]
 
 
 def plan_sides(street: Street, rng: np.random.Generator) -> list[Item]:
@@ -51,17 +63,21 @@ def plan_sides(street: Street, rng: np.random.Generator) -> list[Item]:
     for side in (-1, 1):
         line = street.left_walls if side < 0 else street.right_walls
         z, green = 1.6, rng.random() < 0.22
+        hidden = 0.0
         while z < 118:
             length = float(rng.uniform(5.5, 13))
             ends = (line + float(street.shift(z)), line + float(street.shift(z + length)))
             if rng.random() < (0.8 if green else 0.1):
                 items += _garden(ends, z, z + length, side, rng)
+                hidden = 0.0
             else:
-                house = House(ends, z, z + length, side, np.random.Generator(np.random.PCG64(int(rng.integers(2**31)))))
-                items.append(Item(ends[0], z + length / 2, 0.5, length / 2, house.draw))
+                house = House(ends, z, z + length, side, _rng(int(rng.integers(2**31))), hidden)
+                hidden = house.style.height
+                items.append(Item(ends[0] + side * 3.5, z + length / 2, 4.0, length / 2, house.draw))
             z += length
             if rng.random() < 0.07:
                 z += float(rng.uniform(3, 7))
+                hidden = 0.0
     return items
 
 
@@ -93,7 +109,7 @@ def _garden(ends: tuple[float, float], near: float, far: float, side: int, rng: 
 def _tree(x: float, z: float, height: float, rng: np.random.Generator, bare: float = 0.5) -> Item:
     seed = int(rng.integers(2**31))
     draw = draw_bare_tree if rng.random() < bare else draw_leafy_tree
-    return Item(x, z, 0.25 * height, 0.5, lambda canvas: draw(canvas, x, z, height, _rng(seed)))
+    return Item(x, z, 0.4 * height, 0.5, lambda canvas: draw(canvas, x, z, height, _rng(seed)))
 
 
 def _rng(seed: int) -> np.random.Generator:
@@ -110,11 +126,12 @@ def _car(x: float, z: float, yaw: float, rng: np.random.Generator) -> Item:
     paint = PAINTS[int(rng.integers(len(PAINTS)))]
     if body is VAN and rng.random() < 0.6:
         paint = (205, 206, 204)
-    mesh = build_car(body, paint, rng)
+    seed = int(rng.integers(2**31))
 
     def draw(canvas: Canvas) -> None:
         canvas.ground_shadow(x, z, body.half_width, body.length / 2, 1.4)
-        sprite = render(mesh.placed(x, z, yaw), canvas.camera, canvas.light)
+        mesh = build_car(body, paint, _rng(seed)).placed(x, z, yaw)
+        sprite = render(mesh, canvas.camera, canvas.light)
         if sprite is not None:
             canvas.paste(sprite, CAR, z)
 

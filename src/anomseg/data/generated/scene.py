@@ -25,8 +25,8 @@ CLASS_NAMES: tuple[str, ...] = (
 )  # fmt: skip
 """CamVid's eleven classes, in the order of their indices."""
 
-# Pixels of the drawing before it is reduced to the wanted size: twice 480 x 360 each way.
-_DESIGN_PIXELS = 720 * 960
+# Pixels of the drawing before it is brought to the wanted size: twice as many each way, within these bounds.
+_FEWEST_PIXELS, _MOST_PIXELS = 300 * 400, 720 * 960
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,9 @@ def generate_scene(
     choice = checked_kinds(kinds)
     streams = [np.random.Generator(np.random.PCG64(part)) for part in np.random.SeedSequence(seed).spawn(4)]
     layout, ground, odd, sensor = streams
-    rows = max(round(float(np.sqrt(_DESIGN_PIXELS * height / width))), 48)
-    camera = draw_camera(layout, rows, max(_DESIGN_PIXELS // rows, 48))
+    pixels = min(max(4 * height * width, _FEWEST_PIXELS), _MOST_PIXELS)
+    rows = max(round(float(np.sqrt(pixels * height / width))), 48)
+    camera = draw_camera(layout, rows, max(pixels // rows, 48))
     street = draw_street(layout)
     canvas = Canvas(camera, draw_light(layout))
     sides, items = plan_sides(street, layout), plan_street(street, layout)
@@ -111,9 +112,9 @@ def _odd_things(
     limits = (street.left_walls + 0.6, street.right_walls - 0.6)
     things: list[OddObject] = []
     # Each has its own stripe of the picture, so none hides another.
-    order = rng.permutation(count) if count else []
+    order = rng.permutation(count).tolist()
     for k in order:
-        share = float(np.exp(rng.uniform(np.log(0.006), np.log(0.05)))) / max(count, 1) ** 0.5
+        share = float(np.exp(rng.uniform(np.log(0.006), np.log(0.05)))) / count**0.5
         place = (k + rng.uniform(0.15, 0.85)) / count
         kind = kinds[int(rng.integers(len(kinds)))]
         things.append(make_object(kind, max(share, 0.005), place, limits, canvas, rng))
@@ -122,7 +123,9 @@ def _odd_things(
 
 def _paint_items(canvas: Canvas, items: list[Item], things: list[OddObject]) -> None:
     """Paint from far to near, leaving out what would stand in or before an odd object."""
-    kept = [item for item in items if not any(_in_the_way(item, thing) for thing in things)]
+    kept = [
+        item for item in items if item.in_view(canvas.camera) and not any(_in_the_way(item, thing) for thing in things)
+    ]
     waiting: list[tuple[float, int, Item | OddObject]] = [(-item.z, k, item) for k, item in enumerate(kept)]
     waiting += [(-thing.z, -1 - k, thing) for k, thing in enumerate(things)]
     for _, _, entry in sorted(waiting, key=lambda row: row[:2]):
@@ -133,7 +136,7 @@ def _paint_items(canvas: Canvas, items: list[Item], things: list[OddObject]) -> 
 
 
 def _in_the_way(item: Item, thing: OddObject) -> bool:
-    return item.disturbs(thing.x, thing.z, thing.half_width, thing.half_length)
+    return item.disturbs(thing.bearing, thing.z, thing.half_length)
 
 
 def _box(mask: np.ndarray) -> tuple[int, int, int, int]:

@@ -21,8 +21,9 @@ def expose(colour: FloatArray, size: tuple[int, int], rng: np.random.Generator) 
     Returns:
         ``(height, width, 3)`` uint8.
     """
-    gamma, gain = float(rng.uniform(1.15, 1.55)), float(rng.uniform(0.98, 1.12))
-    cast = rng.normal(1, 0.015, 3).astype(np.float32)
+    gamma, gain = float(rng.uniform(1.0, 1.3)), float(rng.uniform(1.0, 1.15))
+    warmth, tint = rng.normal(-0.012, 0.018), rng.normal(0, 0.006)
+    cast = np.array([1 + warmth, 1 + tint, 1 - warmth], np.float32)
     blur, noise = float(rng.uniform(0.25, 0.5)), float(rng.uniform(1.5, 3.5))
     fall = float(rng.uniform(0.05, 0.16))
     height, width = size

@@ -9,9 +9,10 @@ from anomseg.data.generated.textures import noise_tile, patch, sample
 
 
 def draw_sky(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Paint the whole canvas with sky: bright and pale low, bluer high up, with clouds."""
+    """Paint the canvas down to the horizon with sky: bright and pale low, bluer high up, with clouds."""
     camera, light = canvas.camera, canvas.light
-    row = np.arange(camera.height, dtype=np.float32)[:, None] + 0.5
+    rows = min(int(np.ceil(camera.horizon)) + 2, camera.height)
+    row = np.arange(rows, dtype=np.float32)[:, None] + 0.5
     column = np.arange(camera.width, dtype=np.float32)[None]
     up = np.clip(1 - row / camera.horizon, 0, 1)
     pale = np.asarray(light.haze, np.float32) + 34
@@ -20,9 +21,9 @@ def draw_sky(canvas: Canvas, rng: np.random.Generator) -> None:
     flat = 90 / (0.12 + up)
     clouds = sample(noise_tile(8.0, 4), column * flat / 420 + rng.uniform(0, 512), flat * 1.4 + rng.uniform(0, 512))
     strength = rng.uniform(2, 9) if light.ambient > 0.66 or light.direct else rng.uniform(10, 22)
-    grey = (clouds * np.minimum(1, up * 3 + 0.2))[..., None]
-    canvas.colour[:] = colour + grey * np.array([1.0, 0.85, 0.75], np.float32) * strength
-    canvas.classes[:] = SKY
+    grey = (clouds * np.minimum(1, up * 3 + 0.2))[..., None] * np.float32(strength)
+    canvas.colour[:rows] = colour + grey * np.array([1.0, 0.85, 0.75], np.float32)
+    canvas.classes[:rows] = SKY
 
 
 def draw_skyline(canvas: Canvas, rng: np.random.Generator) -> None:
@@ -43,7 +44,7 @@ def draw_skyline(canvas: Canvas, rng: np.random.Generator) -> None:
         bottom = int(np.ceil(camera.horizon + camera.elevation * scale))
         rows = np.arange(max(int(top.min()), 0), min(bottom, camera.height))
         mask = rows[:, None] >= top[None]
-        shade = (base[None] * (1 + 0.16 * patch(rng, mask.shape, 1.0, 2)))[..., None]
+        shade = (base[None] * (1 + (0.07 if label == BUILDING else 0.16) * patch(rng, mask.shape, 1.0, 2)))[..., None]
         tint = np.array([1.0, 0.98, 0.95] if label == BUILDING else [0.95, 1.0, 0.85], np.float32)
         block_colour = canvas.light.fade(shade * tint * canvas.light.ambient * 1.1, depth)
         canvas.colour[rows[0] : rows[-1] + 1][mask] = block_colour[mask]

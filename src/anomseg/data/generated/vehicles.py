@@ -129,7 +129,7 @@ def _shell(mesh: Mesh, body: Body, paint: Colour) -> None:
             (xa, ya), (xb, yb) = sections[i][j], sections[i][j + 1]
             (xc, yc), (xd, yd) = sections[i + 1][j], sections[i + 1][j + 1]
             colour = _times(paint, 0.62) if j == 0 else paint
-            gloss = 0.12 if j < 3 else 0.34
+            gloss = 0.08 if j < 3 else 0.12 if j == 3 else 0.26
             mesh.add([(xa, ya, z0), (xc, yc, z1), (xd, yd, z1), (xb, yb, z0)], colour, gloss)
             mesh.add([(-xa, ya, z0), (-xb, yb, z0), (-xd, yd, z1), (-xc, yc, z1)], colour, gloss)
     for share, outward in ((fine[0], -1), (fine[-1], 1)):
@@ -154,12 +154,13 @@ def _glazing(mesh: Mesh, body: Body) -> None:
         z = _along(body, 0) - 0.02
         for side in (-1, 1):
             x0, x1 = sorted((side * 0.1, side * 0.68))
-            mesh.add([(x0, 1.15, z), (x1, 1.15, z), (x1, 1.6, z), (x0, 1.6, z)], _GLASS, 0.25, 0.4)
+            mesh.add([(x0, 1.15, z), (x1, 1.15, z), (x1, 1.6, z), (x0, 1.6, z)], _GLASS, 0.12, 0.4)
     else:
-        mesh.add(rear, _GLASS, 0.42, 0.3)
-    mesh.add(_band(body, *body.windscreen, 0.06), _GLASS, 0.5, 0.3)
+        mesh.add(rear, _GLASS, 0.2, 0.9)
+    mesh.add(_band(body, *body.windscreen, 0.06), _GLASS, 0.28, 1.1)
     for first, last in body.side_glass:
-        upper, lower = [], []
+        upper: list[tuple[float, float, float]] = []
+        lower: list[tuple[float, float, float]] = []
         for share in np.linspace(first, last, 6):
             section = _half_section(body, float(share))
             belt, edge = section[3], section[4]
@@ -169,8 +170,8 @@ def _glazing(mesh: Mesh, body: Body) -> None:
                 x, y = belt + (edge - belt) * place
                 into.append((float(x) + 0.012, float(y), _along(body, float(share))))
         ring = [*lower, *upper[::-1]]
-        mesh.add(ring, _GLASS, 0.3, 0.25)
-        mesh.add([(-x, y, z) for x, y, z in ring[::-1]], _GLASS, 0.3, 0.25)
+        mesh.add(ring, _GLASS, 0.14, 0.25)
+        mesh.add([(-x, y, z) for x, y, z in ring[::-1]], _GLASS, 0.14, 0.25)
 
 
 def _quad(mesh: Mesh, x: tuple[float, float], y: tuple[float, float], z: float, front: bool, colour: Colour) -> None:
@@ -185,17 +186,18 @@ def _ends(mesh: Mesh, body: Body, paint: Colour, rng: np.random.Generator) -> No
     lit = rng.random() < 0.3
     red = (235, 40, 30) if lit else (150, 26, 24)
     low, high = (0.75, 1.2) if tall else (0.64, 0.88)
-    _quad(mesh, (-half * 0.93, half * 0.93), (0.32, 0.55), rear, False, trim)
+    _quad(mesh, (-half * 0.9, half * 0.9), (0.32, 0.55), rear, False, trim)
     _quad(mesh, (-half * 0.7, half * 0.7), (0.2, 0.32), rear, False, (26, 26, 27))
     _quad(mesh, (-0.26, 0.26), (0.56, 0.67), rear - 0.01, False, (205, 178, 60))
     for side in (-1, 1):
         x0, x1 = sorted((side * half * 0.62, side * half * 0.9))
         _quad(mesh, (x0, x1), (low, high), rear, False, red)
         _quad(mesh, (x0, x1), (low, low + 0.07), rear - 0.01, False, (200, 120, 60))
+        x0, x1 = sorted((side * half * 0.56, side * half * 0.83))
         _quad(mesh, (x0, x1), (0.54, 0.7), front, True, (228, 230, 226) if not lit else (255, 252, 235))
         _quad(mesh, (x0 + 0.02, x1 - 0.02), (0.30, 0.37), front, True, (90, 90, 88))
     _quad(mesh, (-half * 0.55, half * 0.55), (0.54, 0.67), front, True, (38, 38, 40))
-    _quad(mesh, (-half * 0.9, half * 0.9), (0.22, 0.5), front - 0.01, True, trim)
+    _quad(mesh, (-half * 0.84, half * 0.84), (0.22, 0.5), front - 0.01, True, trim)
     _quad(mesh, (-half * 0.5, half * 0.5), (0.22, 0.33), front, True, (28, 28, 30))
     _quad(mesh, (-0.26, 0.26), (0.40, 0.51), front + 0.01, True, (222, 222, 214))
 
