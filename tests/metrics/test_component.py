@@ -202,3 +202,16 @@ def test_state_is_complete_about_frames_and_settings(tmp_path):
     with pytest.raises(FrameError, match="frame 'b'"):
         state.update(np.full((4, 4), np.nan), np.ones((4, 4)), "b")
     assert state.frames == ["a"]
+
+
+def test_a_batch_counts_like_its_maps_one_by_one():
+    rng = np.random.default_rng(0)
+    score, label = rng.normal(size=(4, 9, 11)), rng.choice([0, 0, 1, 255], size=(4, 9, 11))
+    batch, single = ComponentScore(3, 2, 0.3), ComponentScore(3, 2, 0.3)
+    batch.update(score, label)
+    for one, other in zip(score, label, strict=True):
+        single.update(one, other)
+    a, b = batch.compute(), single.compute()
+    assert (a.siou, a.ppv, a.f1, a.anomaly_components) == (b.siou, b.ppv, b.f1, b.anomaly_components)
+    with pytest.raises(FrameError, match="height, width"):
+        batch.update(score[0, 0], label[0, 0])

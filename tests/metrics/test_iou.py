@@ -159,3 +159,8 @@ class TestOpen:
             loaded.merge(one)
         with pytest.raises(CompatibilityError):
             loaded.merge(OpenSetIoU(4, 0.2))
+
+    def test_unsigned_and_plain_integers_mix(self):
+        state = OpenSetIoU(3, 0.5)
+        state.update(np.array([0, 1, 2], np.uint64), [0, 1, 0], np.array([0, 3, 2], np.uint64))
+        assert state.compute().miou == 1.0

@@ -14,9 +14,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from anomseg.errors import CompatibilityError
+from anomseg.errors import CompatibilityError, FrameError
 from anomseg.metrics.frames import FrameLedger
-from anomseg.metrics.inputs import scores_and_label
+from anomseg.metrics.inputs import frame_name, scores_and_label
 from anomseg.metrics.statefile import open_state, write_state
 from anomseg.types import ANOMALY, VOID
 
@@ -61,8 +61,8 @@ def component_fractions(
     P(k) on other anomaly components; ``PPV(p) = |p n anomaly| / |p|``.
 
     Args:
-        predicted: ``(H, W)`` bool.
-        label: ``(H, W)`` 0 inlier, 1 anomaly, 255 void.
+        predicted: ``(H, W)`` bool, or ``(B, H, W)``: a component never reaches from one map of a batch into another.
+        label: The same shape, 0 inlier, 1 anomaly, 255 void.
         min_prediction: Least size of a predicted component in pixels.
         min_anomaly: Least size of an anomaly component in pixels.
 
@@ -102,7 +102,9 @@ def component_fractions(
 def _components(mask: NDArray[np.bool_]) -> tuple[NDArray[Any], int]:
     from scipy import ndimage  # noqa: PLC0415 - slow to import, and only needed here
 
-    return ndimage.label(mask, structure=np.ones((3, 3), np.int8))
+    neighbours = np.zeros((3,) * mask.ndim, np.int8)
+    neighbours[(1,) * (mask.ndim - 2)] = 1
+    return ndimage.label(mask, structure=neighbours)
 
 
 def _sums(index: NDArray[np.int64], values: NDArray[np.int64], length: int) -> NDArray[np.int64]:
@@ -147,8 +149,9 @@ class ComponentScore:
         """Count one frame.
 
         Args:
-            score: ``(H, W)`` finite scores, higher = more anomalous, NumPy or tensor; converted to float32.
-            label: ``(H, W)`` 0 inlier, 1 anomaly, 255 void.
+            score: ``(H, W)`` or ``(B, H, W)`` finite scores, higher = more anomalous, NumPy or tensor; converted to
+                float32.
+            label: The same shape, 0 inlier, 1 anomaly, 255 void.
             frame: Its id.
 
         Raises:
@@ -157,6 +160,8 @@ class ComponentScore:
         """
         self._frames.check(frame)
         scores, labels = scores_and_label(score, label, frame)
+        if scores.ndim < 2:
+            raise FrameError(f"{frame_name(frame)} has shape {scores.shape}; components need maps (height, width)")
         predicted = scores > np.float64(self.threshold)
         siou, ppv = component_fractions(predicted, labels, self.min_prediction, self.min_anomaly)
         self._siou.append(siou)

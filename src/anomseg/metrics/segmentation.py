@@ -38,7 +38,7 @@ class SegmentationResult:
 
 def confusion_matrix(target: NDArray[Any], prediction: NDArray[Any], classes: int) -> NDArray[np.int64]:
     """Count pairs of values below ``classes``; ``(classes, classes)`` int64, targets down, predictions across."""
-    pairs = target.astype(np.int64) * classes + prediction
+    pairs = target.astype(np.int64) * classes + prediction.astype(np.int64)
     return np.bincount(pairs.ravel(), minlength=classes * classes).reshape(classes, classes)
 
 
