@@ -1,3 +1,6 @@
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,3 +68,19 @@ def test_a_name_is_taken_once(registry):
 
 def test_already_typed_values_pass(registry):
     assert convert_options(_factory, {"size": [4, 5], "path": None}, "x") == {"size": (4, 5), "path": None}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"class_path": "subprocess.Popen"},
+        {"deep": [{"class_path": "subprocess.Popen"}]},
+        "{class_path: subprocess.Popen}",
+        '{"a": {"class_path": "subprocess.Popen"}}',
+    ],
+)
+def test_class_paths_are_never_imported(value):
+    def factory(options: Mapping[str, Any]): ...
+
+    with pytest.raises(ConfigError, match="class paths are not taken"):
+        convert_options(factory, {"options": value}, "x")

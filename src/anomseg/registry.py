@@ -9,11 +9,15 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from anomseg.errors import ConfigError, unknown_name
+
+# jsonargparse imports whatever a value of this form names.
+_CLASS_PATH = re.compile(r"\bclass_path\b[\"']?\s*:")
 
 
 @dataclass(frozen=True)
@@ -169,17 +173,15 @@ def convert_options(factory: Callable[..., Any], options: Mapping[str, Any], wha
 
     if not options:
         return {}
+    given = {key: value for key, value in options.items() if value is not None}
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in given.items()}
+    if any(_CLASS_PATH.search(text) for text in texts.values()):
+        raise ConfigError(f"{what}: class paths are not taken from options or files; use a registered name")
     parser = ArgumentParser(exit_on_error=False)
     add = parser.add_class_arguments if inspect.isclass(factory) else parser.add_function_arguments
     add(factory, sub_configs=False, fail_untyped=False, skip={*(option_names(factory) or ())} - {*options})
     try:
-        parsed = parser.parse_args(
-            [
-                f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
-                for key, value in options.items()
-                if value is not None
-            ]
-        )
+        parsed = parser.parse_args([f"--{key}={text}" for key, text in texts.items()])
     except Exception as error:  # jsonargparse raises its own kinds
         reason = " ".join(str(error).split())
         raise ConfigError(f"{what}: {reason}") from error
