@@ -8,7 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from anomseg.data import load_frames
 from anomseg.errors import ConfigError
+from anomseg.metrics import SegmentationIoU
 from anomseg.segmenters import load_segmenter, make_scene
 from anomseg.training import load_recipe, train
 
@@ -123,3 +125,12 @@ def test_stages_take_only_what_came_before(recipe):
     recipe.write_text(text)
     with pytest.raises(ConfigError, match="no earlier stage gives"):
         load_recipe(recipe)
+
+
+def test_validation_figures_are_those_of_the_network_as_it_is_used(recipe, tmp_path):
+    size = {"stages.net.module.options.size": "[40, 64]", "stages.net.trainer.steps": "40"}  # padded to 48 rows
+    summary = train(recipe, tmp_path / "out", size, quiet=True)
+    segmenter, seen = load_segmenter(tmp_path / "out"), SegmentationIoU(11)
+    for frame in load_frames("camvid", tmp_path / "camvid", "val"):
+        seen.update(make_scene([frame.image()], [frame.id], segmenter).prediction()[0], frame.classes)
+    assert summary["validation"]["val_miou"] == pytest.approx(seen.compute().miou, abs=1e-4)

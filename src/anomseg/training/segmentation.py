@@ -145,9 +145,9 @@ class SegmentationModule(lightning.LightningModule):
         del index
         image, rows, classes = batch
         self.log("val_loss", self._losses(image, rows), batch_size=1, on_epoch=True)
-        logits = F.interpolate(
-            self.segmenter(image).logits.float(), classes.shape[-2:], mode="bilinear", align_corners=False
-        )
+        size = self.segmenter.working_size((classes.shape[-2], classes.shape[-1]))
+        output = self.segmenter(image, input_size=size)
+        logits = output.upsample(output.logits.float(), (classes.shape[-2], classes.shape[-1]))
         self.seen.update(logits.argmax(1)[0], classes[0])
 
     def on_validation_epoch_end(self) -> None:
@@ -188,7 +188,9 @@ class _Validation(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
         scene = make_scene([image], [str(index)], self.segmenter)
         rows = self.table.rows(self.source, classes)
         batch = scene.images[0]
-        rows = F.interpolate(rows[None, None].float(), batch.shape[-2:], mode="nearest")[0, 0].long()
+        inside = F.interpolate(rows[None, None].float(), scene.input_size, mode="nearest")[0, 0].long()
+        rows = inside.new_zeros(batch.shape[-2:])  # row 0: the padding is void
+        rows[: inside.shape[0], : inside.shape[1]] = inside
         return batch, rows, torch.from_numpy(classes.astype("int64"))
 
 
