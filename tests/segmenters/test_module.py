@@ -6,6 +6,7 @@ from torch import nn
 
 from anomseg.errors import AnomsegError, CompatibilityError, ConfigError
 from anomseg.segmenters import load_segmenter, save_segmenter
+from anomseg.segmenters.module import ModuleSegmenter
 
 
 def _logits(batch):
@@ -67,3 +68,19 @@ def test_names_that_do_not_exist_are_suggested(tmp_path):
         load_segmenter(tmp_path)
     with pytest.raises(ConfigError, match="from the command line"):
         load_segmenter("module")
+
+
+def test_results_of_other_code_or_other_input_are_told_apart():
+    def one(batch):
+        return batch * 2 - 1
+
+    def other(batch):
+        return batch * 3 - 1
+
+    def identity(network, **options):
+        return ModuleSegmenter(network, classes=("a", "b", "c"), **options).identity()
+
+    assert identity(one) == identity(one)
+    assert identity(one) != identity(other)
+    assert identity(one) != identity(one, mean=(0.5, 0.5, 0.5))
+    assert identity(one) != identity(one, divisor=32)

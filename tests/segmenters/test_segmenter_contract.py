@@ -10,7 +10,14 @@ from torch import nn
 
 from anomseg.errors import ConfigError
 from anomseg.registry import SEGMENTERS
-from anomseg.segmenters import load_saved_segmenter, load_segmenter, make_scene, save_segmenter
+from anomseg.segmenters import (
+    SegmentationOutput,
+    Segmenter,
+    load_saved_segmenter,
+    load_segmenter,
+    make_scene,
+    save_segmenter,
+)
 from anomseg.segmenters.catalog import BUNDLED
 
 CLASSES = ["road", "sky", "car", "tree", "sign"]
@@ -129,3 +136,33 @@ def test_saved_and_loaded_in_another_process_is_bit_equal(segmenter, tmp_path):
     code = f"from anomseg.segmenters import load_segmenter as l; print(l({str(tmp_path / 'net')!r}).fingerprint())"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert told == segmenter.fingerprint()
+
+
+class _Red(Segmenter):
+    """Two classes, bright and dark, at the input's own resolution."""
+
+    def segment(self, batch, features):
+        size = tuple(batch.shape[-2:])
+        assert not any(side % self.divisor for side in size)
+        return SegmentationOutput(torch.cat([batch[:, :1], 1 - batch[:, :1]], 1), size, size)
+
+
+@pytest.mark.parametrize("size", [None, (36, 48), (30, 50)])
+@pytest.mark.parametrize("given", [False, True])
+def test_a_further_pass_lies_where_the_first_one_does(size, given):
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:20, :30] = 255
+    scene = make_scene([image], ["a"], _Red(("bright", "dark"), size=(72, 100), divisor=32))
+    output = scene.forward(scene.images + 0 if given else None, size=size)
+    maps = output.upsample(output.logits, (40, 60)).argmax(1)[0].numpy()
+    assert (maps[:19, :29] == 0).all()
+    assert (maps[21:] == 1).all()
+    assert (maps[:, 31:] == 1).all()
+
+
+def test_a_name_goes_before_a_directory_of_that_name(tmp_path, monkeypatch):
+    (tmp_path / "erfnet").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_segmenter("erfnet").registry_name == "erfnet"
+    with pytest.raises(ConfigError, match=r"without segmenter\.json"):
+        load_segmenter("./erfnet")
