@@ -232,3 +232,15 @@ def test_real_photographs(shared_data, tmp_path):
     assert len(summary.done) == 1
     with Image.open(photos[0]) as photo:
         assert read_map(tmp_path / f"{summary.done[0]}.hdf5", photo.size[::-1]).std() > 0
+
+
+def test_files_of_others_are_never_removed_or_replaced(images):
+    (images / "b.npy").write_bytes(b"mine")
+    (images / "c.json").write_text('{"shapes": []}')
+    with pytest.raises(DataError, match=r"c\.json is no result of anomseg"):
+        predict_to_directory(
+            [images / f"{name}.png" for name in "abc"], BrightnessSegmenter(), Darkness(), images, ("png",)
+        )
+    assert (images / "b.npy").read_bytes() == b"mine"
+    assert (images / "c.json").read_text() == '{"shapes": []}'
+    assert not (images / "c_overlay.png").exists()

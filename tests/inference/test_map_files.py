@@ -217,3 +217,17 @@ def test_a_full_disk_leaves_nothing(tmp_path, scores, monkeypatch):
             writer(tmp_path / "a.npy", scores + 1)
     assert np.array_equal(np.load(tmp_path / "a.npy"), scores)
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_only_the_named_formats_are_decoded(tmp_path, monkeypatch, suffix):
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
+    (tmp_path / f"a{suffix}").write_bytes(script)
+
+    def run(*arguments, **options):
+        raise AssertionError("an interpreter was started for a file of scores")
+
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", run)
+    with pytest.raises(FrameError, match=r"cannot be read|not a TIFF") as caught:
+        read_map(tmp_path / f"a{suffix}")
+    assert "interpreter" not in str(caught.value)

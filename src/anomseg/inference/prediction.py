@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from anomseg.errors import CompatibilityError
+from anomseg.errors import CompatibilityError, DataError
 from anomseg.files import write_json
 from anomseg.inference.colour import (
     BoolArray,
@@ -133,7 +134,7 @@ class Prediction:
 
         ``npy`` and ``hdf5`` give the raw map; ``png`` gives the overlay, the segmentation and, with a threshold,
         the mask. The sidecar ``<name>.json`` says what made them. Files of an earlier, different run that would
-        contradict it are removed.
+        contradict it are removed; those that no sidecar of ours lists are let be.
 
         Args:
             directory: Made if missing.
@@ -148,7 +149,7 @@ class Prediction:
         Raises:
             ConfigError: A format is unknown.
             FrameError: float16 cannot hold the scores; nothing was touched.
-            DataError: A file cannot be written.
+            DataError: A file cannot be written, or ``<name>.json`` is somebody else's; nothing was touched.
         """
         return self.write(directory, Outputs(tuple(formats), dtype, threshold, range))
 
@@ -159,6 +160,7 @@ class Prediction:
             as_dtype(self.anomaly_map, "float16", name)
         # A sidecar stands for a finished set of files, so it goes before they change and comes back last.
         sidecar = folder / f"{name}.json"
+        earlier = _listed_files(sidecar)
         sidecar.unlink(missing_ok=True)
         written: list[Path] = []
 
@@ -177,7 +179,7 @@ class Prediction:
             if outputs.threshold is not None:
                 write_mask(target("_mask.png"), self.mask(outputs.threshold))
         for suffix in _SUFFIXES:
-            if folder / f"{name}{suffix}" not in written:
+            if f"{name}{suffix}" in earlier and folder / f"{name}{suffix}" not in written:
                 (folder / f"{name}{suffix}").unlink(missing_ok=True)
         write_json(sidecar, self.sidecar(outputs, [path.name for path in written]))
         return [*written, sidecar]
@@ -199,3 +201,18 @@ class Prediction:
                 "fingerprint": outputs.fingerprint(self.provenance),
             }
         )
+
+
+def _listed_files(sidecar: Path) -> set[str]:
+    """Names of the files that an earlier sidecar of ours lists; none where there is no sidecar or it is damaged.
+
+    Raises:
+        DataError: The file is sound but no sidecar of ours, such as an annotation beside its image.
+    """
+    try:
+        written = json.loads(sidecar.read_text("utf-8"))
+    except (OSError, ValueError):
+        return set()
+    if not isinstance(written, dict) or not {"fingerprint", "overlay_range", "files"} <= written.keys():
+        raise DataError(f"{sidecar} is no result of anomseg and is not replaced; choose another --out")
+    return {str(name) for name in written["files"]}

@@ -105,7 +105,7 @@ def _read_image(path: Path) -> NDArray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters of a damaged file is said in the error
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=("PNG", "TIFF")) as image:
                 _check_extent(path, (image.height, image.width))
                 mode, values = image.mode, np.asarray(image)
         except Image.DecompressionBombError as error:
