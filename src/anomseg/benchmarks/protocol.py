@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from anomseg.errors import ConfigError
-
-FprRule = Literal["first>=", "first>", "nearest"]
+from anomseg.metrics import FprRule
 
 _FPR_TEXT: dict[FprRule, str] = {
     "first>=": "the first threshold with a true positive rate of .95 or more",
