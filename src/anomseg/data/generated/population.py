@@ -126,11 +126,11 @@ def _car(x: float, z: float, yaw: float, rng: np.random.Generator) -> Item:
     paint = PAINTS[int(rng.integers(len(PAINTS)))]
     if body is VAN and rng.random() < 0.6:
         paint = (205, 206, 204)
-    seed = int(rng.integers(2**31))
+    lit, plain_trim = bool(rng.random() < 0.3), bool(rng.random() < 0.4)
 
     def draw(canvas: Canvas) -> None:
         canvas.ground_shadow(x, z, body.half_width, body.length / 2, 1.4)
-        mesh = build_car(body, paint, _rng(seed)).placed(x, z, yaw)
+        mesh = build_car(body, paint, lit, plain_trim).placed(x, z, yaw)
         sprite = render(mesh, canvas.camera, canvas.light)
         if sprite is not None:
             canvas.paste(sprite, CAR, z)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from anomseg.data.generated.camera import FloatArray
 from anomseg.data.generated.mesh import Colour, Mesh
 
-PAINTS: tuple[Colour, ...] = (
+PAINTS: tuple[tuple[int, int, int], ...] = (
     (28, 30, 36), (60, 62, 66), (150, 154, 158), (176, 180, 182), (34, 48, 88), (110, 24, 26),
     (205, 206, 204), (48, 70, 64), (66, 84, 110), (120, 132, 140), (30, 60, 110), (40, 36, 34),
 )  # fmt: skip
@@ -65,22 +66,24 @@ VAN = Body(
 )  # fmt: skip
 
 
-def build_car(body: Body, paint: Colour, rng: np.random.Generator) -> Mesh:
+@lru_cache(maxsize=128)
+def build_car(body: Body, paint: Colour, lit: bool = False, plain_trim: bool = False) -> Mesh:
     """Build a car about the middle of its length, its front towards +z.
 
     Args:
         body: The shape.
         paint: Body colour.
-        rng: Dirt, lamps and other small differences.
+        lit: Lamps are on.
+        plain_trim: Bumpers of dark plastic, not painted.
 
     Returns:
-        The mesh in metres.
+        The mesh in metres; it is kept for the next car of this kind, so place it, do not change it.
     """
     mesh = Mesh()
     _underside(mesh, body)
     _shell(mesh, body, paint)
     _glazing(mesh, body)
-    _ends(mesh, body, paint, rng)
+    _ends(mesh, body, paint, lit, plain_trim)
     for share in (0.18, 0.81):
         for side in (-1, 1):
             _wheel(mesh, body, share, side)
@@ -179,11 +182,10 @@ def _quad(mesh: Mesh, x: tuple[float, float], y: tuple[float, float], z: float, 
     mesh.add(corners[::-1] if front else corners, colour, 0.0, 0.5)
 
 
-def _ends(mesh: Mesh, body: Body, paint: Colour, rng: np.random.Generator) -> None:
+def _ends(mesh: Mesh, body: Body, paint: Colour, lit: bool, plain_trim: bool) -> None:
     half, tall = body.half_width, body.top[0] > 1.2
     rear, front = _along(body, 0) - 0.05, _along(body, 1) + 0.05
-    trim = _times(paint, 0.85) if rng.random() < 0.6 else (40, 40, 42)
-    lit = rng.random() < 0.3
+    trim = (40, 40, 42) if plain_trim else _times(paint, 0.85)
     red = (235, 40, 30) if lit else (150, 26, 24)
     low, high = (0.75, 1.2) if tall else (0.64, 0.88)
     _quad(mesh, (-half * 0.9, half * 0.9), (0.32, 0.55), rear, False, trim)
