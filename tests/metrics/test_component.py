@@ -215,3 +215,13 @@ def test_a_batch_counts_like_its_maps_one_by_one():
     assert (a.siou, a.ppv, a.f1, a.anomaly_components) == (b.siou, b.ppv, b.f1, b.anomaly_components)
     with pytest.raises(FrameError, match="height, width"):
         batch.update(score[0, 0], label[0, 0])
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.7, 1 / 3, -0.1, 1e-50, -1e-50, 1e300, -1e300, 0.5])
+def test_float32_scores_meet_the_threshold_as_real_numbers(threshold):
+    near = np.float32(np.clip(threshold, -3e38, 3e38))
+    scores = np.array([np.nextafter(near, np.float32(-np.inf)), near, np.nextafter(near, np.float32(np.inf))])
+    for score in scores:
+        state = ComponentScore(1, 1, threshold)
+        state.update(np.full((2, 2), score), np.ones((2, 2)))
+        assert state.compute().predicted_components == int(float(score) > threshold)

@@ -84,3 +84,10 @@ def test_results_of_other_code_or_other_input_are_told_apart():
     assert identity(one) != identity(other)
     assert identity(one) != identity(one, mean=(0.5, 0.5, 0.5))
     assert identity(one) != identity(one, divisor=32)
+
+
+def test_options_for_a_built_segmenter_are_not_swallowed():
+    segmenter = load_segmenter(_logits)
+    assert load_segmenter(segmenter) is segmenter
+    with pytest.raises(ConfigError, match="size cannot be set"):
+        load_segmenter(segmenter, size=(8, 8))

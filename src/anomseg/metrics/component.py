@@ -162,7 +162,7 @@ class ComponentScore:
         scores, labels = scores_and_label(score, label, frame)
         if scores.ndim < 2:
             raise FrameError(f"{frame_name(frame)} has shape {scores.shape}; components need maps (height, width)")
-        predicted = scores > np.float64(self.threshold)
+        predicted = scores > _float32_at_most(self.threshold)
         siou, ppv = component_fractions(predicted, labels, self.min_prediction, self.min_anomaly)
         self._siou.append(siou)
         self._ppv.append(ppv)
@@ -241,6 +241,16 @@ class ComponentScore:
             state._siou, state._ppv = [reader.array("siou")], [reader.array("ppv")]
             state._frames = FrameLedger.from_json(meta["frames"])
         return state
+
+
+def _float32_at_most(threshold: float) -> np.float32:
+    """The largest float32 not above a threshold: float32 scores exceed it exactly when they exceed the threshold.
+
+    Comparing with the float64 itself would depend on the NumPy version, older ones rounding it to float32.
+    """
+    with np.errstate(over="ignore"):
+        near = np.float32(threshold)
+    return np.nextafter(near, np.float32(-np.inf)) if float(near) > threshold else near
 
 
 def _joined(parts: list[Fractions]) -> Fractions:

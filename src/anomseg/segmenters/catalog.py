@@ -68,7 +68,7 @@ def load_segmenter(
         The segmenter, in evaluation mode.
 
     Raises:
-        ConfigError: An unknown name or option.
+        ConfigError: An unknown name or option, or options for a segmenter that is built already.
         DataError: A file is missing or damaged.
         CompatibilityError: The weights are of another network.
 
@@ -77,6 +77,10 @@ def load_segmenter(
         'road'
     """
     if isinstance(what, Segmenter):
+        if options:
+            raise ConfigError(
+                f"this {what.registry_name} segmenter is built already: {', '.join(options)} cannot be set"
+            )
         return what
     if isinstance(what, str | Path | Spec):
         if not isinstance(what, Spec) and str(what) not in SEGMENTERS and Path(what).is_dir():
