@@ -134,3 +134,15 @@ def test_more_shards_than_frames(tmp_path):
     for index, folder in enumerate(folders):
         evaluate(BENCHMARK, tree, TinySegmenter(), ["msp"], folder, shard=(index, 3))
     assert comparable(merge(folders, tmp_path / "merged")) == comparable(whole)
+
+
+def test_a_run_file_that_names_folders_elsewhere_is_refused(tmp_path):
+    from anomseg.errors import DataError
+    from anomseg.evaluation.run_folder import identity_of, read_record
+    from anomseg.files import write_json
+
+    content = {"detectors": {"../../evil": {}}, "frames": {}}
+    record = {"identity": identity_of(content), "shard": None, "merged_from": 0, "folders": ["msp"], "run": content}
+    write_json(tmp_path / "run.json", record)
+    with pytest.raises(DataError, match="damaged"):
+        read_record(tmp_path)

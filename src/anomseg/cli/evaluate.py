@@ -29,7 +29,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="see 'anomseg list benchmarks'; folder takes options: \"folder:images=photos;masks=gt;values=0:0,255:1\"",
     )
     parser.add_argument("--root", type=str, required=True, help="folder of its data")
-    add_network(parser, default=None)
+    # On the processor shards are bit-equal to one run wherever they ran.
+    add_network(parser, default=None, device="cpu")
     parser.add_argument("--detector", type=str, action="append", help=DETECTOR_HELP + "; default energy")
     parser.add_argument(
         "--scores",

@@ -77,9 +77,12 @@ def read_record(out: str | Path) -> RunRecord | None:
         shard = (int(data["shard"][0]), int(data["shard"][1])) if data["shard"] else None
         folders = tuple(str(name) for name in data["folders"])
         record = RunRecord(dict(data["run"]), folders, shard, int(data["merged_from"]))
+        detectors = set(record.content.get("detectors") or {})
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DataError(f"{path} is damaged; choose another --out or delete it") from error
-    if record.identity != data.get("identity") or any(Path(name).name != name or name == ".." for name in folders):
+    # Folders of a file become paths here and in a merge, so none may lead elsewhere.
+    leads_out = any(Path(name).name != name or name == ".." for name in folders) or not detectors <= set(folders)
+    if record.identity != data.get("identity") or leads_out:
         raise DataError(f"{path} is damaged; choose another --out or delete it")
     return record
 

@@ -108,10 +108,11 @@ class SegmentationState:
         counted = target != VOID
         mapped = np.zeros_like(prediction)
         mapped[counted] = self._lookup[prediction[counted], target[counted]]
-        group = self.groups.setdefault(frame.group, SegmentationIoU(len(self.table.target) + 1))
+        group = self.groups.get(frame.group) or SegmentationIoU(len(self.table.target) + 1)
         self._consistent = False
         try:
             group.update(mapped, target, frame.id)
+            self.groups[frame.group] = group
             self._frames.add(frame.id)
             self.skipped.pop(frame.id, None)
         except FrameError as error:
