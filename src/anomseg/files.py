@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -41,12 +42,26 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         os.replace(temporary, target)  # noqa: PTH105 - the atomic call, on a name from mkstemp
         temporary = None
     except OSError as error:
-        raise DataError(
-            f"cannot write {target}: {error.strerror or error}; free some space or choose another --out"
-        ) from error
+        raise cannot_write(target, error) from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def cannot_write(target: str | Path, error: OSError) -> DataError:
+    """The error for a target that could not be written: the system's reason, and what helps against it.
+
+    Example:
+        >>> print(cannot_write("out/a.png", OSError(28, "No space left on device")))
+        cannot write out/a.png: No space left on device; free some space or choose another --out
+    """
+    mend = {
+        errno.ENOSPC: "free some space or choose another --out",
+        errno.EDQUOT: "free some space or choose another --out",
+        errno.EEXIST: "a file lies where a folder is needed, choose another --out",
+        errno.ENOTDIR: "a file lies where a folder is needed, choose another --out",
+    }.get(error.errno or 0, "choose another --out that may be written")
+    return DataError(f"cannot write {target}: {error.strerror or error}; {mend}")
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

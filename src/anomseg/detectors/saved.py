@@ -18,7 +18,7 @@ from anomseg._version import __version__
 from anomseg.detectors.base import Detector
 from anomseg.detectors.fitting import digest_of
 from anomseg.errors import CompatibilityError, ConfigError, DataError, unknown_name
-from anomseg.files import read_json, sha256_of_file, write_bytes, write_json
+from anomseg.files import cannot_write, read_json, sha256_of_file, write_bytes, write_json
 from anomseg.registry import DETECTORS, convert_options, option_names
 from anomseg.segmenters.base import Segmenter
 
@@ -56,7 +56,7 @@ def save_detector(detector: Detector, directory: str | Path, segmenter: Segmente
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".part"))
     except OSError as error:
-        raise _cannot_write(target, error) from error
+        raise cannot_write(target, error) from error
     try:
         draft.chmod(0o755)
         written = None
@@ -80,7 +80,7 @@ def save_detector(detector: Detector, directory: str | Path, segmenter: Segmente
             raise CompatibilityError(f"parameters of {name} cannot be written as JSON: {error}") from error
         _swap(draft, target)
     except OSError as error:
-        raise _cannot_write(target, error) from error
+        raise cannot_write(target, error) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -118,10 +118,6 @@ def _swap(draft: Path, target: Path) -> None:
         except BaseException:
             earlier.rename(target)
             raise
-
-
-def _cannot_write(target: Path, error: OSError) -> DataError:
-    return DataError(f"cannot write {target}: {error.strerror or error}; free some space or choose another --out")
 
 
 def is_detector_directory(path: str | Path) -> bool:

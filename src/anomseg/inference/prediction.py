@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from anomseg.errors import CompatibilityError, DataError
-from anomseg.files import write_json
+from anomseg.files import cannot_write, write_json
 from anomseg.inference.colour import (
     BoolArray,
     FloatArray,
@@ -161,7 +161,10 @@ class Prediction:
         # A sidecar stands for a finished set of files, so it goes before they change and comes back last.
         sidecar = folder / f"{name}.json"
         earlier = _listed_files(sidecar)
-        sidecar.unlink(missing_ok=True)
+        try:
+            sidecar.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(sidecar, error) from error
         written: list[Path] = []
 
         def target(suffix: str) -> Path:
