@@ -111,3 +111,19 @@ def test_safe_names_stay_in_their_folder(text):
 def test_natural_order():
     paths = [Path(name) for name in ("f10.png", "f9.png", "F1.png", "a/2", "a/10")]
     assert [str(path) for path in sorted(paths, key=natural_key)] == ["a/2", "a/10", "F1.png", "f9.png", "f10.png"]
+
+
+def test_results_may_go_into_or_above_the_folder_that_is_named(tmp_path, monkeypatch):
+    write_pictures(tmp_path / "photos", ("a", "a_overlay"))
+    (tmp_path / "photos" / "a.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    for named in ("photos", "photos/*.png", str(tmp_path / "photos" / "*.png")):
+        for out in ("photos", "."):
+            assert [file.name for file in expand_inputs([named], exclude=out)] == ["a"]
+
+
+def test_an_empty_name_is_not_this_folder(tmp_path, monkeypatch):
+    write_pictures(tmp_path, ("a",))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="an input is empty"):
+        expand_inputs([""])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -41,7 +42,7 @@ def expand_inputs(
 
     Args:
         inputs: What the user named.
-        exclude: A folder whose content is left out of folders and globs, such as that of the results.
+        exclude: A folder whose content is left out of folders and globs above it, such as that of the results.
 
     Returns:
         The images, in the order named.
@@ -49,12 +50,12 @@ def expand_inputs(
     Raises:
         DataError: Something named does not exist, or nothing was found.
     """
-    excluded = Path(exclude).resolve() if exclude is not None else None
+    excluded = _real(Path(exclude)) if exclude is not None else None
     found: dict[Path, Path] = {}
     named = [os.fspath(item) for item in inputs]
     for text in named:
         for path in _expand(text, excluded):
-            found.setdefault(path.resolve(), path)
+            found.setdefault(_real(path), path)
     if not found:
         raise DataError(f"no images in {', '.join(named) or 'an empty list'}; name files, folders, globs or @list.txt")
     paths = list(found.values())
@@ -70,10 +71,13 @@ def stands_for_many(text: str) -> bool:
 
 
 def _expand(text: str, excluded: Path | None, *, inside_list: Path | None = None) -> list[Path]:
+    if not text.strip():
+        raise DataError("an input is empty; name files, folders, globs or @list.txt ('.' is this folder)")
     path = Path(text) if inside_list is None else inside_list.parent / text
     where = f" (named in {inside_list})" if inside_list else ""
     if path.is_dir():
-        images = [image for image in _images_below(path) if not _is_below(image, excluded)]
+        images = _images_below(path)
+        images = [image for image in images if not _is_below(image, excluded, named=path)]
         if not images:
             raise DataError(f"{path} holds no images{where}; known types: {', '.join(sorted(IMAGE_SUFFIXES))}")
         return images
@@ -84,7 +88,8 @@ def _expand(text: str, excluded: Path | None, *, inside_list: Path | None = None
     if _GLOB_MARKS.search(text):
         matches = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - absolute ones too
         images = [match for match in matches if match.is_file() and is_image_name(match)]
-        images = [image for image in images if not _is_below(image, excluded)]
+        images = [image for image in images if not _is_below(image, excluded, named=_fixed_part(path))]
+        images = [image for image in images if not _is_result(image)]
         if not images:
             raise DataError(f"no image matches {text}{where}")
         return sorted(images, key=natural_key)
@@ -104,23 +109,35 @@ def _images_below(folder: Path) -> list[Path]:
     images = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        listed = set(names)
         images += [
             Path(parent) / name
             for name in names
-            if not name.startswith(".") and is_image_name(Path(name)) and not _is_result(name, listed)
+            if not name.startswith(".") and is_image_name(Path(name)) and not _is_result(Path(parent, name))
         ]
     return sorted(images, key=natural_key)
 
 
-def _is_result(name: str, siblings: set[str]) -> bool:
+def _is_result(path: Path) -> bool:
     # Pictures of an earlier run, known by the sidecar beside them, are no inputs of the next.
-    stem, _, kind = name.rpartition("_")
-    return kind in RESULT_PICTURES and f"{stem}.json" in siblings
+    stem, _, kind = path.name.rpartition("_")
+    return kind in RESULT_PICTURES and path.with_name(f"{stem}.json").exists()
 
 
-def _is_below(path: Path, folder: Path | None) -> bool:
-    return folder is not None and path.resolve().is_relative_to(folder)
+def _is_below(path: Path, folder: Path | None, *, named: Path) -> bool:
+    # Results that go into the very folder that was named, or above it, must not hide that folder's images.
+    if folder is None or _real(named).is_relative_to(folder):
+        return False
+    return _real(path).is_relative_to(folder)
+
+
+def _fixed_part(pattern: Path) -> Path:
+    fixed = itertools.takewhile(lambda part: not _GLOB_MARKS.search(part), pattern.parts)
+    return Path(*fixed)
+
+
+def _real(path: Path) -> Path:
+    # Path.resolve raises on a link that leads to itself; such a file is to be skipped and named, not to end the run.
+    return Path(os.path.realpath(path))
 
 
 def is_image_name(path: Path) -> bool:
