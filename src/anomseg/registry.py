@@ -16,6 +16,8 @@ from typing import Any
 
 from anomseg.errors import ConfigError, unknown_name
 
+_EXPECTED = re.compile(r"Expected a <class '(\w+)'>\. Got value: (\S*)")
+_KINDS = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "a text"}
 # jsonargparse imports whatever a value of this form names.
 _CLASS_PATH = re.compile(r"\bclass_path\b[\"']?\s*:")
 
@@ -183,10 +185,22 @@ def convert_options(factory: Callable[..., Any], options: Mapping[str, Any], wha
     try:
         parsed = parser.parse_args([f"--{key}={text}" for key, text in texts.items()])
     except Exception as error:  # jsonargparse raises its own kinds
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{what}: {reason}") from error
+        raise ConfigError(f"{what}: {plain_reason(str(error))}") from error
     typed = parsed.as_dict()
     return {key: typed[key] if value is not None else None for key, value in options.items()}
+
+
+def plain_reason(text: str) -> str:
+    """A complaint of the argument parser in one line and in a user's words.
+
+    Example:
+        >>> plain_reason('Parser key "range" element 1: ' + "Expected a <class 'float'>. Got value: nan")
+        'range (element 1): expected a number, got nan'
+    """
+    text = " ".join(text.split())
+    text = re.sub(r'Parser key "([^"]+)" (element \d+):', r"\1 (\2):", text)
+    text = re.sub(r'Parser key "([^"]+)":', r"\1:", text)
+    return _EXPECTED.sub(lambda match: f"expected {_KINDS.get(match[1], match[1])}, got {match[2]}", text)
 
 
 def parse_spec(text: str) -> Spec:

@@ -57,7 +57,7 @@ def test_unknown_names_and_missing_folders(evaluate, capsys, option, value, mess
 def test_unknown_detector_and_option(evaluate, capsys):
     assert "did you mean 'energy'" in _told(capsys, [*evaluate, "--detector", "enrgy"])
     assert "did you mean 'temperature'" in _told(capsys, [*evaluate, "--detector", "energy:temperatur=2"])
-    assert "float" in _told(capsys, [*evaluate, "--detector", "energy:temperature=hot"])
+    assert "expected a number, got hot" in _told(capsys, [*evaluate, "--detector", "energy:temperature=hot"])
     assert "did you mean 'default'" in _told(capsys, [*evaluate, "--protocol", "defualt"])
 
 
@@ -197,3 +197,56 @@ def test_an_absurd_image_is_refused_before_decoding(network, tmp_path, capsys):
 def test_debug_shows_the_traceback(evaluate, capsys):
     assert run([str(item) for item in [*evaluate, "--detector", "sml", "--debug"]]) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["evalute"], "unknown command 'evalute': did you mean 'evaluate'?"),
+        (["evaluate", "--benchmark", "folder"], "missing: --root, --out; see 'anomseg evaluate --help'"),
+        (["predict"], "missing: INPUTS; see 'anomseg predict --help'"),
+        (["predict", "x.png", "--treshold", "1"], "unknown options: --treshold 1 (did you mean --threshold?)"),
+        (["predict", "x.png", "--threshold", "much"], "threshold: expected a number, got much"),
+        (["predict", "x.png", "--range", "nan", "1"], "range (element 1): expected a number, got nan"),
+    ],
+)
+def test_wrong_arguments_are_one_line_too(capsys, argv, message):
+    try:
+        code = run(argv)
+    except SystemExit as stopped:
+        code = stopped.code
+    told = capsys.readouterr().err
+    assert code == 2
+    assert told.count("\n") == 1
+    assert told.startswith(f"anomseg: {message}")
+
+
+@pytest.mark.parametrize(
+    ("segmenter", "message"),
+    [
+        ("erfnet", "erfnet needs a checkpoint; write erfnet:WEIGHTS"),
+        ("erfnet:size=[48,64]", "erfnet needs a checkpoint"),
+        ("pyramid", "pyramid has no weights of its own"),
+    ],
+)
+def test_a_network_of_random_weights_is_not_used_unasked(evaluate, capsys, segmenter, message):
+    assert message in _told(capsys, _replace(evaluate, "--segmenter", segmenter))
+
+
+@pytest.mark.parametrize("below", ["", "sub"])
+def test_a_file_where_results_should_go(network, dataset, tmp_path, capsys, below):
+    (tmp_path / "taken").write_text("mine")
+    out = tmp_path / "taken" / below
+    for argv in (
+        ["predict", dataset / "images" / "0.png", "--segmenter", network, "--out", out, "--quiet"],
+        ["evaluate", "--benchmark", "road_anomaly_21", "--root", dataset, "--segmenter", network, "--out", out],
+    ):
+        assert "a file lies where a folder is needed, choose another --out" in _told(capsys, argv)
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_a_link_to_itself_is_skipped_and_named(network, dataset, tmp_path, capsys):
+    (dataset / "images" / "loop.png").symlink_to("loop.png")
+    argv = ["predict", dataset / "images", "--segmenter", network, "--out", tmp_path / "o", "--quiet"]
+    assert "skipped loop: " in _told(capsys, argv, code=1)
+    assert len(list((tmp_path / "o").glob("*.json"))) == 6

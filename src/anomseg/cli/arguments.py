@@ -22,13 +22,13 @@ DETECTOR_HELP = (
 )
 
 
-def add_network(parser: ArgumentParser, default: str | None = "bundled") -> None:
-    """``--segmenter``, ``--size`` and ``--device``."""
+def add_network(parser: ArgumentParser, default: str | None = "bundled", device: str = "auto") -> None:
+    """``--segmenter``, ``--size`` and ``--device``, with their defaults."""
     parser.add_argument("--segmenter", type=str, default=default, help=SEGMENTER_HELP)
     parser.add_argument(
         "--size", type=str, default=None, help="working size HEIGHTxWIDTH of the network, instead of its own"
     )
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    parser.add_argument("--device", type=str, default=device, help="cpu, cuda, cuda:1, mps, or auto: cuda if there")
 
 
 def add_run(parser: ArgumentParser) -> None:
@@ -82,11 +82,26 @@ def open_segmenter(options: Namespace) -> Segmenter:
     from anomseg.inference.predictor import find_device
     from anomseg.segmenters import load_segmenter
 
+    _check_has_weights(options.segmenter)
     segmenter = load_segmenter(options.segmenter)
     size = parse_size(options.size)
     if size is not None:
         segmenter.size = size
     return segmenter.to(find_device(options.device))
+
+
+def _check_has_weights(text: str) -> None:
+    # A network of random weights scores happily, and nothing in its maps says so.
+    from anomseg.registry import SEGMENTERS, parse_spec
+
+    spec = parse_spec(text)
+    if spec.name not in SEGMENTERS:
+        return
+    entry = SEGMENTERS.get(spec.name)
+    if entry.path_option and spec.path is None and not spec.options.get(entry.path_option):
+        raise ConfigError(f"{spec.name} needs a checkpoint; write {spec.name}:{entry.path_option.upper()}")
+    if "trainable" in entry.tags:
+        raise ConfigError(f"{spec.name} has no weights of its own; give a directory that 'anomseg train' wrote")
 
 
 def open_detectors(texts: Sequence[str], seed: int = 0) -> list[tuple[str, Detector]]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
 from anomseg._version import __version__
-from anomseg.errors import EXIT_ERROR, EXIT_INTERRUPTED, AnomsegError
+from anomseg.errors import EXIT_ERROR, EXIT_INTERRUPTED, AnomsegError, unknown_name
+from anomseg.registry import plain_reason
 
 COMMANDS = ("demo", "predict", "fit", "train", "evaluate", "merge", "list", "data")
 
@@ -20,9 +24,33 @@ EPILOG = (
 )
 
 
+class Parser(ArgumentParser):
+    """A parser that complains in one line, as every other error here does."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Say what is wrong with the arguments and where help is, then exit."""
+        # Of a command's argument the parser of all commands is told; the error knows whose it is.
+        parser = getattr(ex, "subcommand_parser", None) or self
+        reason = plain_reason(message).replace("unrecognized arguments", "unknown options")
+        missing = re.fullmatch(r"the following arguments are required: (.+)", reason)
+        if missing:
+            command = missing[1].partition(".")[0]
+            for action in self._actions:
+                if isinstance(action.choices, dict):
+                    parser = action.choices.get(command, parser)
+            flags = {action.dest: (action.option_strings or [action.dest.upper()])[0] for action in parser._actions}
+            dests = [name.removeprefix(f"{command}.") for name in missing[1].split(", ")]
+            reason = f"missing: {', '.join(flags.get(dest, dest) for dest in dests)}"
+        for token in re.findall(r"(?<!\S)--[\w-]+", reason):
+            near = difflib.get_close_matches(token, parser._option_string_actions, n=1)
+            reason += f" (did you mean {near[0]}?)" if near and near[0] != token else ""
+        prog = parser.prog.replace(" [options]", "")
+        self.exit(EXIT_ERROR, f"anomseg: {reason.rstrip('.')}; see '{prog} --help'\n")
+
+
 def build_parser() -> ArgumentParser:
     """The whole command line; importing it loads no numerical library."""
-    parser = ArgumentParser(
+    parser = Parser(
         prog="anomseg",
         description="Anomaly segmentation for any segmentation network: heat maps, thresholds, benchmark figures.",
         epilog=EPILOG,
@@ -32,7 +60,7 @@ def build_parser() -> ArgumentParser:
     for name in COMMANDS:
         module = import_module(f"anomseg.cli.{name}")
         summary = str(module.__doc__).strip().splitlines()[0]
-        sub = ArgumentParser(description=summary, epilog=EPILOG)
+        sub = Parser(description=summary, epilog=EPILOG)
         module.add_arguments(sub)
         sub.add_argument("--debug", action="store_true", help="show the full traceback of an error")
         commands.add_subcommand(name, sub, help=summary)
@@ -47,6 +75,9 @@ def run(argv: Sequence[str]) -> int:
         from anomseg.cli.train import split_overrides
 
         arguments, overrides = split_overrides(arguments)
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        error = unknown_name("command", arguments[0], COMMANDS)
+        return _complain(str(error), error.exit_code)
     parsed: Namespace = build_parser().parse_args(arguments)
     options = parsed[parsed.command]
     if overrides:
