@@ -108,7 +108,7 @@ def test_all_that_was_asked_for_is_there():
     )
     for part in (
         "energy", "0.400", "0.350 to 0.460", "AP per image", "0.350", "nAP", "AUROC", "FPR95", "best F1", "sIoU", "PPV",
-        "F1*", "MDM", "smiyc 1", "fpr_rule first>=", "erfnet, 1024x512", "road_anomaly_21", "prevalence 0.1111",
+        "F1*", "MDM", "smiyc 1", "fpr_rule first>=", "erfnet, 512x1024", "road_anomaly_21", "prevalence 0.1111",
         "Skipped frames: 1", "bad7", "is damaged", "a note", "0.123", "7", "Seed", "10 frames",
     ):  # fmt: skip
         assert part in result.words, part

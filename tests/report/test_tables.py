@@ -38,7 +38,7 @@ def test_prevalence_and_protocol_are_printed():
     text = plain_table([card("msp")])
     assert "prevalence 0.1111" in text
     assert "protocol: smiyc 1: void 255; fpr_rule first>=; aggregation pooled" in text
-    assert "erfnet, 1024x512, sha256 30cfe79b3d87" in text
+    assert "erfnet, 512x1024, sha256 30cfe79b3d87" in text
 
 
 def test_columns_are_aligned():

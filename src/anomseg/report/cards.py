@@ -197,7 +197,7 @@ def protocol_line(card: Card) -> str:
 
 
 def segmenter_line(card: Card) -> str:
-    """Name, working size and short hash of the network, without its class list; empty where there is none."""
+    """Name, working size (height x width) and short hash of the network, without its class list; empty where there is none."""
     segmenter = card.get("segmenter")
     if segmenter is None:
         return ""
@@ -206,7 +206,7 @@ def segmenter_line(card: Card) -> str:
     parts = [str(segmenter.get("name") or "network")]
     size = card.get("size") or segmenter.get("size")
     if isinstance(size, Sequence) and len(size) == 2:
-        parts.append(f"{size[1]}x{size[0]}")
+        parts.append(f"{size[0]}x{size[1]}")  # height first, as --size takes it
     if segmenter.get("sha256"):
         parts.append(f"sha256 {str(segmenter['sha256'])[:12]}")
     return ", ".join(parts)
