@@ -197,7 +197,7 @@ def protocol_line(card: Card) -> str:
 
 
 def segmenter_line(card: Card) -> str:
-    """Name, working size (height x width) and short hash of the network, without its class list; empty where there is none."""
+    """Name, working size (height x width) and short hash of the network, no class list; empty where there is none."""
     segmenter = card.get("segmenter")
     if segmenter is None:
         return ""
