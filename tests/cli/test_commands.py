@@ -235,3 +235,28 @@ def test_ctrl_c_keeps_what_was_done_and_says_so(network, dataset, tmp_path):
     written = list((tmp_path / "o").glob("*.npy"))
     assert 1 <= len(written) < 6
     assert not list((tmp_path / "o").glob("*.part"))
+
+
+def test_what_a_reader_must_know_is_said_and_stands_on_the_card(network, dataset, tmp_path, capsys):
+    argv = ["evaluate", "--benchmark", "road_anomaly_21", "--root", str(dataset), "--segmenter", str(network)]
+    assert run([*argv, "--detector", "msp", "--out", str(tmp_path / "a"), "--no-report"]) == 0
+    assert "6 frames are here where" in capsys.readouterr().err
+    assert "of road_anomaly_21 has 10" in _card(tmp_path / "a", "msp")["warnings"][0]
+    assert run([*argv, "--detector", "msp", "--out", str(tmp_path / "b"), "--no-report", "--limit", "6"]) == 0
+    assert _card(tmp_path / "b", "msp")["warnings"] == []
+
+
+def test_a_whole_run_is_no_shard(network, dataset, tmp_path, capsys):
+    argv = ["evaluate", "--benchmark", "road_anomaly_21", "--root", str(dataset), "--segmenter", str(network)]
+    assert run([*argv, "--detector", "msp", "--out", str(tmp_path / "a"), "--no-report"]) == 0
+    assert run(["merge", str(tmp_path / "a"), "--out", str(tmp_path / "m")]) == 2
+    assert "is a whole run, no shard" in capsys.readouterr().err
+
+
+def test_a_detector_fitted_at_another_size_is_marked(network, dataset, tmp_path, capsys):
+    fit = ["fit", "--detector", "sml", "--segmenter", str(network), "--data", f"folder={dataset}", "--size", "24x32"]
+    assert run([*fit, "--out", str(tmp_path / "sml"), "--quiet"]) == 0
+    argv = ["evaluate", "--benchmark", "road_anomaly_21", "--root", str(dataset), "--segmenter", str(network)]
+    argv += ["--detector", str(tmp_path / "sml"), "--allow-overlap", "--no-report", "--out", str(tmp_path / "o")]
+    assert run(argv) == 0
+    assert "fitted at working size 24x32" in capsys.readouterr().err

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inference_parts import write_pictures
 
-from anomseg.errors import DataError
+from anomseg.data import decode_image
+from anomseg.errors import DataError, FrameError
 from anomseg.inference import expand_inputs
 from anomseg.inference.inputs import natural_key, number_duplicates, safe_name, stem_of, unique_names
 
@@ -44,11 +45,13 @@ def test_what_does_not_exist_is_named(tmp_path, given_as, monkeypatch):
         expand_inputs([given_as])
 
 
-def test_a_missing_line_of_a_list_is_named_with_the_list(tmp_path):
+def test_a_missing_line_of_a_list_is_kept_to_be_skipped_by_name(tmp_path):
     listing = tmp_path / "list.txt"
     listing.write_text("gone.png\n")
-    with pytest.raises(DataError, match=r"gone.png does not exist \(named in .*list.txt\)"):
-        expand_inputs([f"@{listing}"])
+    (item,) = expand_inputs([f"@{listing}"])
+    assert item.name == "gone"
+    with pytest.raises(FrameError, match=r"gone\.png"):
+        decode_image(item.path)
 
 
 def test_empty_things_are_errors(tmp_path):

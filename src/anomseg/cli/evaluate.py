@@ -128,6 +128,8 @@ def finish(options: Namespace, cards: list[dict[str, Any]], out: Path, *, plan: 
 
     if not options.quiet:
         print_cards(cards)
+    for text in cards[0].get("warnings") or [] if cards else []:
+        warn(text)
     for card in cards:
         for text in (card.get("detector") or {}).get("warnings") or []:
             warn(f"{card['folder']}: {text}")

@@ -20,7 +20,7 @@ from anomseg.detectors.fitting import digest_of
 from anomseg.errors import CompatibilityError, ConfigError, DataError, unknown_name
 from anomseg.files import cannot_write, read_json, sha256_of_file, write_bytes, write_json
 from anomseg.registry import DETECTORS, convert_options, option_names
-from anomseg.segmenters.base import Segmenter
+from anomseg.segmenters.base import Segmenter, Size
 
 CONFIG, STATE, NETWORKS = "detector.json", "state.safetensors", "networks"
 SCHEMA = 1
@@ -208,21 +208,29 @@ def _read_state(folder: Path, written: Mapping[str, Any] | None) -> dict[str, Te
         raise DataError(f"{path} is no safetensors file: {' '.join(str(error).split())}") from error
 
 
-def segmenter_matches(detector: Detector, segmenter: Segmenter | None) -> str | None:
+def segmenter_matches(detector: Detector, segmenter: Segmenter | None, size: Size | None = None) -> str | None:
     """Compare a network with the one that a detector was fitted on.
 
     Args:
         detector: Any detector.
         segmenter: The network it is about to score; None where there is none.
+        size: Working size ``(height, width)`` that overrides the network's.
 
     Returns:
-        A one-line warning where the hashes differ; None where they agree or there is nothing to compare.
+        A one-line warning where the hashes or the working sizes differ; None where they agree or there is
+        nothing to compare.
     """
     identity = detector.segmenter_identity
     if identity is None or segmenter is None:
         return None
     fitted, own = str(identity.get("sha256")), segmenter.fingerprint()
     if fitted == own:
+        before, now = identity.get("size"), size or segmenter.size
+        if before and now and tuple(before) != tuple(now):
+            return (
+                f"{detector.registry_name} was fitted at working size {before[0]}x{before[1]} (height x width) and "
+                f"scores at {now[0]}x{now[1]}; fit it again at this size"
+            )
         return None
     return (
         f"{detector.registry_name} was fitted on another network ({identity.get('name')}, sha256 {fitted[:12]}) "

@@ -42,6 +42,7 @@ _SHARED = (
     "shards",
     "seed",
     "identity",
+    "warnings",
 )
 _COLUMNS = ("frame", "group", "inlier", "anomaly", "void", "ap", "auroc", "fpr95")
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from anomseg.benchmarks import Benchmark, Protocol, get_benchmark, resolve_protocol
 from anomseg.data import ValueTable, frame_fingerprint
+from anomseg.data.label_mapping import concepts_of
 from anomseg.detectors import Detector, resolve_detector, segmenter_matches
 from anomseg.errors import CompatibilityError, ConfigError, DataError, FrameError
 from anomseg.evaluation.maps import LABELS_FOLDER
@@ -119,15 +120,15 @@ def make_plan(
         table = class_table(network.classes, network.registry_name, bench.spec.label_space)
     named = {} if source or task == "segmentation" else name_detectors(detectors)
     fingerprints = {frame.id: _fingerprint(frame) for frame in frames}
+    working = size or rules.resize
     if task == "anomaly" and source is None:
         _check_detectors(named, network)
     cards = (
         {safe_name(source.name): source.card([frame.id for frame in frames])}
         if source
-        else {name: _detector_card(detector, network, fingerprints) for name, detector in named.items()}
+        else {name: _detector_card(detector, network, working, fingerprints) for name, detector in named.items()}
     )
     _check_overlap(cards, frames, allow_overlap=allow_overlap)
-    working = size or rules.resize
     content = plain(
         {
             "benchmark": str(benchmark) if isinstance(benchmark, str) else bench.name,
@@ -140,6 +141,7 @@ def make_plan(
             "size": list(working) if working else None,
             "seed": seed,
             "frames": fingerprints,
+            "warnings": _warnings(bench, rules.split, len(frames), held_out, network, limit),
         }
     )
     return Plan(
@@ -204,10 +206,31 @@ def _check_detectors(detectors: Mapping[str, Detector], segmenter: Segmenter | N
             )
 
 
-def _detector_card(detector: Detector, segmenter: Segmenter | None, fingerprints: Mapping[str, str]) -> dict[str, Any]:
+def _warnings(
+    bench: Benchmark, split: str, found: int, held_out: Sequence[str], segmenter: Segmenter | None, limit: int | None
+) -> list[str]:
+    """What a reader of the figures must know of the run as a whole."""
+    warnings = []
+    expected = bench.spec.split(split).expected
+    if expected is not None and found != expected and limit is None:
+        warnings.append(
+            f"{found} frames are here where split {split} of {bench.name} has {expected}, so figures do not compare; "
+            f"'anomseg data verify {bench.name}' names what differs"
+        )
+    if held_out and segmenter is not None:
+        known = {concept for name in segmenter.classes for concept in concepts_of(name)}
+        taught = [name for name in held_out if known & set(concepts_of(name))]
+        if taught:
+            warnings.append(f"the network was taught {', '.join(taught)}, so it is not unknown to it")
+    return warnings
+
+
+def _detector_card(
+    detector: Detector, segmenter: Segmenter | None, size: Size | None, fingerprints: Mapping[str, str]
+) -> dict[str, Any]:
     card = {**detector.card(), "state_sha256": state_hash(detector.state()), "control": is_control(detector)}
     network = network_of(detector, segmenter)
-    card["warnings"] = [warning for warning in [segmenter_matches(detector, network)] if warning]
+    card["warnings"] = [warning for warning in [segmenter_matches(detector, network, size)] if warning]
     if detector.flags.owns_network:
         card["network"] = network.identity() if network is not None else None
     # A card leaves the fingerprints of single frames out; its hash of them all identifies the list.

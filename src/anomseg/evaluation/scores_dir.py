@@ -19,6 +19,7 @@ from anomseg.segmenters.base import Size
 SUFFIXES = (".npy", ".hdf5", ".h5", ".tif", ".tiff", ".png")
 #: Width over height may differ by this share: maps at a fraction of the size are rounded to whole pixels.
 ASPECT_TOLERANCE = 0.02
+RESIZE_RULE = "maps of another size than the label are resized to it, bilinearly"
 
 
 class ScoresDirectory:
@@ -93,7 +94,13 @@ class ScoresDirectory:
             if path is not None:
                 count += 1
                 digest.update(f"{frame_id}={sha256_of_file(path)}\n".encode())
-        return {"name": self.name, "source": "scores", "maps": count, "sha256": digest.hexdigest()}
+        return {
+            "name": self.name,
+            "source": "scores",
+            "maps": count,
+            "sha256": digest.hexdigest(),
+            "resize": RESIZE_RULE,
+        }
 
 
 def resize_map(score: NDArray[np.floating], size: Size, what: str) -> NDArray[np.float32]:

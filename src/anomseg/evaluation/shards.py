@@ -79,6 +79,8 @@ def _records(folders: Sequence[Path]) -> list[RunRecord]:
         record = read_record(folder)
         if record is None:
             raise DataError(f"{folder} holds no run; give folders that evaluate --shard wrote")
+        if record.shard is None:
+            raise ConfigError(f"{folder} is a whole run, no shard: its figures stand there, with nothing to merge")
         if records and record.identity != records[0].identity:
             apart = ", ".join(differences(records[0].content, record.content))
             raise ConfigError(f"{folder} is of another run than {folders[0]} ({apart} differ); merge shards of one run")

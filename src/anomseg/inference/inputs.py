@@ -93,6 +93,8 @@ def _expand(text: str, excluded: Path | None, *, inside_list: Path | None = None
         if not images:
             raise DataError(f"no image matches {text}{where}")
         return sorted(images, key=natural_key)
+    if inside_list is not None:
+        return [path]  # skipped and named when it is read, as any other bad file of many
     raise DataError(f"{text[1:] if text.startswith('@') else path} does not exist{where}")
 
 
