@@ -28,7 +28,7 @@ def set_valued_cross_entropy(logits: Tensor, labels: Tensor, sets: Tensor, weigh
         >>> sets = torch.tensor([[True, False, False], [False, True, True]])
         >>> loss = set_valued_cross_entropy(logits, torch.tensor([[[0, 1]]]), sets, torch.ones(2))
         >>> round(loss.item(), 4)   # (ln 3 + ln 3/2) / 2
-        0.7520
+        0.752
     """
     allowed = sets[labels].movedim(-1, 1)
     log_p = torch.log_softmax(logits.float(), 1)
