@@ -49,6 +49,17 @@ def _entries(kind: str) -> list[tuple[str, str]]:
         "benchmarks": registry.BENCHMARKS,
         "protocols": registry.PROTOCOLS,
     }[kind]
+    if kind == "benchmarks":
+        return [(entry.name, f"{entry.summary}; splits {_splits(entry.name)}") for entry in chosen]
     return [
         (entry.name, entry.summary + (f" [{', '.join(sorted(entry.tags))}]" if entry.tags else "")) for entry in chosen
     ]
+
+
+def _splits(benchmark: str) -> str:
+    from anomseg.data import dataset_spec
+
+    spec = dataset_spec(benchmark)
+    return ", ".join(
+        f"{split.name} (default)" if split.name == spec.default_split else split.name for split in spec.splits
+    )

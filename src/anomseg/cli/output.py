@@ -74,5 +74,6 @@ class Progress:
         elif time.monotonic() - self.last >= 10 or done == total:
             self.last = time.monotonic()
             left = (total - done) / rate if rate > 0 else 0.0
-            sys.stderr.write(f"{self.text}: {done}/{total}, {rate:.2f}/s, {left:.0f} s left\n")
+            phase = f" ({text.split(maxsplit=1)[0]})" if text else ""
+            sys.stderr.write(f"{self.text}{phase}: {done}/{total}, {rate:.2f}/s, {left:.0f} s left\n")
             sys.stderr.flush()
