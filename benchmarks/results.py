@@ -126,7 +126,7 @@ def against_controls(cards: list[dict[str, Any]]) -> list[str]:
     lines = []
     for card in cards:
         rows = card.get("comparison") or {}
-        if card["detector"].get("control") or not rows:
+        if not rows or card["detector"].get("control"):
             continue
         lost = [f"{name} ({row['ap']:+.3f})" for name, row in rows.items() if not row["above"]]
         verdict = "beats every control" if not lost else "does not beat " + ", ".join(lost)

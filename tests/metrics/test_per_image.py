@@ -8,7 +8,6 @@ from sklearn import metrics as sk
 
 from anomseg.errors import CompatibilityError, DataError, FrameError
 from anomseg.metrics import PerImage, PixelCurve, bootstrap_intervals, paired_difference
-from anomseg.metrics.per_image import HISTOGRAM_SHIFT
 
 
 def made(groups=6, per_group=3, shift=1.5, seed=0, size=200, clean=()):
@@ -107,7 +106,6 @@ class TestPerImage:
         assert histogram.inlier_counts.sum() == figures.inlier
         assert histogram.anomaly_counts.sum() == figures.anomaly
         assert (np.diff(histogram.inlier_bins.astype(np.int64)) > 0).all()
-        assert histogram.inlier_bins.max() < 1 << (32 - HISTOGRAM_SHIFT)
 
 
 def slow_bootstrap(rows, samples, seed):
@@ -137,6 +135,16 @@ class TestBootstrap:
         got = bootstrap_intervals(counted(rows), samples=60, seed=3).figures
         expected = slow_bootstrap(rows, 60, 3)
         assert np.array([got[name] for name in ("ap", "auroc", "fpr95")]) == pytest.approx(expected, abs=0.01)
+
+    @pytest.mark.parametrize("size", [200, 20_000])
+    def test_scores_crowded_at_one_end_do_not_fall_together(self, size):
+        """One minus a tiny probability: bins of fixed width would make most pixels ties."""
+        rows = [
+            ((1 - np.exp(-score.astype(np.float64) - 9)).astype(np.float32), *rest) for score, *rest in made(size=size)
+        ]
+        got = bootstrap_intervals(counted(rows), samples=40, seed=3).figures
+        expected = slow_bootstrap(rows, 40, 3)
+        assert np.array([got[name] for name in ("ap", "auroc", "fpr95")]) == pytest.approx(expected, abs=0.004)
 
     def test_covers_the_point_estimate_and_repeats(self):
         rows = made(groups=12)

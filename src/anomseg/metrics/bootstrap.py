@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from anomseg.errors import DataError
 from anomseg.metrics.curve import Curve, auroc, average_precision, fpr_at_recall
-from anomseg.metrics.per_image import FIGURES, PerImage
+from anomseg.metrics.grouping import group_edges, grouped
+from anomseg.metrics.per_image import FIGURES, ImageFigures, ImageHistogram, PerImage
 
 _CHUNK_CELLS = 1 << 21
 Interval = tuple[float, float]
@@ -46,8 +47,8 @@ class PairedDifference:
     """Differences of pooled figures, first less second, over the same resamples of the same frames.
 
     Attributes:
-        difference: ``{"ap": ..., "auroc": ..., "fpr95": ...}`` on all frames, from the histograms (within their bin
-            width of the exact one).
+        difference: ``{"ap": ..., "auroc": ..., "fpr95": ...}`` on all frames, from the histograms (within about
+            1e-3 of the exact one).
         intervals: Percentile intervals, see `Intervals`.
     """
 
@@ -147,7 +148,7 @@ def _reason(groups: _Groups) -> str | None:
 
 
 def _groups(per_image: PerImage) -> _Groups:
-    pairs = list(per_image.histograms())
+    pairs = _regrouped(list(per_image.histograms()))
     names = sorted({figures.group for figures, _ in pairs})
     row_of = {name: row for row, name in enumerate(names)}
     bins = np.unique(np.concatenate([np.zeros(0, np.uint32), *(histogram.anomaly_bins for _, histogram in pairs)]))
@@ -161,6 +162,28 @@ def _groups(per_image: PerImage) -> _Groups:
         above[row] += below[-1] - below[np.searchsorted(histogram.inlier_bins, bins, side="right")]
         inliers[row] += figures.inlier
     return _Groups(names, anomaly[:, ::-1], at_or_above[:, ::-1], above[:, ::-1], inliers)
+
+
+def _regrouped(pairs: list[tuple[ImageFigures, ImageHistogram]]) -> list[tuple[ImageFigures, ImageHistogram]]:
+    """The frames' histograms by groups that all of them share, so that their number does not grow with the frames."""
+    pooled = []
+    for name in ("inlier", "anomaly"):
+        bins = [getattr(histogram, f"{name}_bins") for _, histogram in pairs]
+        counts = [getattr(histogram, f"{name}_counts") for _, histogram in pairs]
+        keys, inverse = np.unique(np.concatenate([np.zeros(0, np.uint32), *bins]), return_inverse=True)
+        totals = np.bincount(inverse, np.concatenate([np.zeros(0, np.int64), *counts]), minlength=keys.size)
+        pooled.append((keys, totals.astype(np.int64)))
+    edges = group_edges(pooled[0], pooled[1])
+    return [
+        (
+            figures,
+            ImageHistogram(
+                *grouped(histogram.inlier_bins, histogram.inlier_counts, edges),
+                *grouped(histogram.anomaly_bins, histogram.anomaly_counts, edges),
+            ),
+        )
+        for figures, histogram in pairs
+    ]
 
 
 def _weights(groups: int, samples: int, seed: int) -> NDArray[np.float64]:

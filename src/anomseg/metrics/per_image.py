@@ -15,9 +15,9 @@ from anomseg.errors import CompatibilityError
 from anomseg.metrics.counts import Counts, Keys, ScoreCounts, count_scores
 from anomseg.metrics.curve import ApRule, FprRule, auroc, average_precision, check_rules, curve_of_counts, fpr_at_recall
 from anomseg.metrics.frames import FrameLedger
+from anomseg.metrics.grouping import group_edges, grouped
 from anomseg.metrics.statefile import open_state, write_state
 
-HISTOGRAM_SHIFT = 15
 FIGURES = ("ap", "auroc", "fpr95")
 
 
@@ -48,12 +48,12 @@ class ImageFigures:
 
 @dataclass(frozen=True)
 class ImageHistogram:
-    """Counts of one frame by the 17 high bits of the score key (relative width 1/256).
+    """Counts of one frame by groups of neighbouring scores, see `group_edges`.
 
     Attributes:
-        inlier_bins: Distinct bins, ascending, uint32.
+        inlier_bins: Lowest score keys of the groups, ascending, uint32.
         inlier_counts: int64.
-        anomaly_bins: Distinct bins, ascending, uint32.
+        anomaly_bins: The same groups where they hold anomalous pixels.
         anomaly_counts: int64.
     """
 
@@ -135,9 +135,9 @@ class PerImage:
         self._figures[frame] = ImageFigures(
             frame, group or frame, counts.inlier, counts.anomaly, counts.void, ap, area, fpr
         )
-        self._histograms[frame] = ImageHistogram(
-            *_coarse(counts.inlier_keys, counts.inlier_counts), *_coarse(counts.anomaly_keys, counts.anomaly_counts)
-        )
+        inlier, anomaly = (counts.inlier_keys, counts.inlier_counts), (counts.anomaly_keys, counts.anomaly_counts)
+        edges = group_edges(inlier, anomaly)
+        self._histograms[frame] = ImageHistogram(*grouped(*inlier, edges), *grouped(*anomaly, edges))
 
     def merge(self, *others: PerImage) -> PerImage:
         """A new state over the frames of this one and of others.
@@ -219,12 +219,3 @@ class PerImage:
                 state._figures[row.frame] = row
                 state._histograms[row.frame] = ImageHistogram(*histogram)
         return state
-
-
-def _coarse(keys: Keys, counts: Counts) -> tuple[Keys, Counts]:
-    """The same counts by the high bits of the key."""
-    if keys.size == 0:
-        return keys, counts
-    bins = (keys >> HISTOGRAM_SHIFT).astype(np.uint32)
-    starts = np.flatnonzero(np.concatenate(([True], bins[1:] != bins[:-1])))
-    return bins[starts], np.add.reduceat(counts, starts).astype(np.int64)
