@@ -33,6 +33,7 @@ class Progress:
         self.text, self.quiet = text, quiet
         self.started = self.last = time.monotonic()
         self._first: int | None = None
+        self._phase = ""
         self._bar: Any = None
         self._task: Any = None
 
@@ -65,6 +66,11 @@ class Progress:
         """Report that ``done`` of ``total`` items are finished."""
         if self.quiet:
             return
+        phase = text.split(maxsplit=1)[0] if text else ""
+        if phase != self._phase:
+            if self._phase:  # the item that opens a later phase started before we knew of it
+                self.started, self._first = time.monotonic(), done
+            self._phase = phase
         if self._first is None:
             self._first = max(done - 1, 0)  # a resumed run must not count earlier work as its own speed
         seconds = max(time.monotonic() - self.started, 1e-9)
@@ -74,6 +80,6 @@ class Progress:
         elif time.monotonic() - self.last >= 10 or done == total:
             self.last = time.monotonic()
             left = (total - done) / rate if rate > 0 else 0.0
-            phase = f" ({text.split(maxsplit=1)[0]})" if text else ""
-            sys.stderr.write(f"{self.text}{phase}: {done}/{total}, {rate:.2f}/s, {left:.0f} s left\n")
+            named = f" ({phase})" if phase else ""
+            sys.stderr.write(f"{self.text}{named}: {done}/{total}, {rate:.2f}/s, {left:.0f} s left\n")
             sys.stderr.flush()
