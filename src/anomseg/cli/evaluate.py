@@ -71,30 +71,35 @@ def run(options: Namespace) -> int:
     if options.shard and options.protocol == "all":
         raise ConfigError("--shard goes with one protocol; name it")
     names = PROTOCOLS.names() if options.protocol == "all" else [options.protocol]
+    subject = _subject(options)
     code = EXIT_OK
     for name in names:
         out = Path(options.out) / name if options.protocol == "all" else Path(options.out)
-        code = max(code, _evaluate(options, name, out))
+        code = max(code, _evaluate(options, subject, name, out))
     return code
 
 
-def _evaluate(options: Namespace, protocol: str, out: Path) -> int:
+def _subject(options: Namespace) -> dict[str, Any]:
+    """What is evaluated, opened once for all protocols: a network with detectors, or a folder of maps."""
+    from anomseg.evaluation import ScoresDirectory
+
+    if options.scores:
+        scores = ScoresDirectory(options.scores, options.scores_name)
+        return {"segmenter": None, "detectors": {}, "scores": scores}
+    detectors = dict(open_detectors(options.detector or ["energy"], options.seed))
+    options.segmenter = options.segmenter or "bundled"
+    return {"segmenter": open_segmenter(options), "detectors": detectors, "scores": None}
+
+
+def _evaluate(options: Namespace, subject: dict[str, Any], protocol: str, out: Path) -> int:
     from anomseg.cli.output import Progress, say
-    from anomseg.evaluation import ScoresDirectory, make_plan, run_plan
+    from anomseg.evaluation import make_plan, run_plan
     from anomseg.inference.predictor import find_device
 
-    network: dict[str, Any] = {"segmenter": None, "detectors": {}}
-    if options.scores:
-        scores: Any = ScoresDirectory(options.scores, **({"name": options.scores_name} if options.scores_name else {}))
-    else:
-        scores = None
-        detectors = dict(open_detectors(options.detector or ["energy"], options.seed))
-        options.segmenter = options.segmenter or "bundled"
-        network = {"segmenter": open_segmenter(options), "detectors": detectors}
     plan = make_plan(
         options.benchmark,
         options.root,
-        **network,
+        **subject,
         split=options.split,
         layout=options.layout,
         held_out=[part.strip() for part in (options.held_out or "").split(",") if part.strip()],
@@ -105,7 +110,6 @@ def _evaluate(options: Namespace, protocol: str, out: Path) -> int:
         seed=options.seed,
         allow_overlap=options.allow_overlap,
         limit=options.limit,
-        scores=scores,
     )
     device = find_device(options.device)
     with Progress(f"evaluating on {options.benchmark}", options.quiet) as progress:

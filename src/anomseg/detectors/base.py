@@ -153,13 +153,8 @@ def anomaly_maps(detector: Detector, scene: Scene) -> list[Tensor]:
     """
     detector.require_fitted()
     maps: dict[int, Tensor] = {}
-    with torch.inference_mode(mode=not detector_needs_grad(detector)):
+    with torch.inference_mode():
         for rows, part in scene.by_image_size():
             scores = detector.score(part).detach().to("cpu", torch.float32)
             maps.update(zip(rows, scores, strict=True))
     return [maps[row] for row in range(len(scene.frame_ids))]
-
-
-def detector_needs_grad(detector: Detector) -> bool:
-    """Whether a detector takes gradients of the network, so that inference mode would break it."""
-    return bool(getattr(detector, "needs_grad", False))

@@ -1,7 +1,7 @@
 """Benchmark figures: frames, a protocol and detectors become metric states and result cards."""
 
 from anomseg.evaluation.evaluate import evaluate, open_source, run_plan
-from anomseg.evaluation.maps import MapCache, remove_maps
+from anomseg.evaluation.maps import MapCache
 from anomseg.evaluation.plan import Plan, make_plan
 from anomseg.evaluation.progress import Progress
 from anomseg.evaluation.run_folder import RunRecord, read_record
@@ -24,6 +24,5 @@ __all__ = [
     "merge",
     "open_source",
     "read_record",
-    "remove_maps",
     "run_plan",
 ]

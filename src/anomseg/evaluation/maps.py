@@ -124,14 +124,3 @@ def _inside(folder: Path, name: str) -> Path:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"the frame id {name.rpartition('.')[0]!r} leads out of {folder}; rename the image")
     return path
-
-
-def remove_maps(out: str | Path) -> None:
-    """Remove the cached maps of every detector of a run, and the labels beside them.
-
-    Args:
-        out: The folder that `evaluate` or `merge` wrote.
-    """
-    for folder in sorted(Path(out).glob(f"*/{FOLDER}")):
-        MapCache(folder.parent).clear()
-    LabelCache(out).clear()
