@@ -72,24 +72,41 @@ class Needs:
         logits: Per-pixel class logits are read.
         masks: Mask and class logits of a mask transformer are read.
         features: Names of the feature maps read.
+        void: The network's void output is read.
+        outlier_head: Its two-way inlier/outlier output is read.
+        negative: Its negative class, learned from negative images by a mask transformer, is read.
+        dropout: It is run again with dropout sampled.
+        gradient: It is run again for a gradient with respect to the image.
     """
 
     logits: bool = True
     masks: bool = False
     features: tuple[str, ...] = ()
+    void: bool = False
+    outlier_head: bool = False
+    negative: bool = False
+    dropout: bool = False
+    gradient: bool = False
+
+    @property
+    def first_pass(self) -> bool:
+        """Whether the plain pass over the image, which detectors share, is read."""
+        return self.logits or self.masks or bool(self.features) or self.void or self.outlier_head or self.negative
 
     @property
     def forward(self) -> bool:
         """Whether the network has to run at all."""
-        return self.logits or self.masks or bool(self.features)
+        return self.first_pass or self.dropout or self.gradient
+
+    def capabilities(self) -> tuple[str, ...]:
+        """What a segmenter has to provide, by name (see `Segmenter.provides`)."""
+        named = {**vars(self), "features": bool(self.features)}
+        return tuple(name for name, wanted in named.items() if wanted)
 
     def __or__(self, other: Needs) -> Needs:
         """The union of two requests."""
-        return Needs(
-            self.logits or other.logits,
-            self.masks or other.masks,
-            tuple(dict.fromkeys((*self.features, *other.features))),
-        )
+        flags = {name: vars(self)[name] or vars(other)[name] for name in vars(self) if name != "features"}
+        return Needs(**flags, features=tuple(dict.fromkeys((*self.features, *other.features))))
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from anomseg.types import FeatureInfo, Frame
 
 CLASSES = ("sky", "road", "car", "tree", "wall")
 SPACE = "camvid"
+QUERIES = 7
+ALL_OUTPUTS = frozenset({"logits", "features", "masks", "void", "outlier_head", "negative", "dropout", "gradient"})
 
 
 class TinySegmenter(Segmenter):
-    """Two random convolutions at stride 2, inputs padded to multiples of 8, a void output beside the logits."""
+    """Two random convolutions at stride 2, padded to multiples of 8, with every output that a network may have."""
 
     registry_name = "tiny"
 
@@ -24,12 +26,18 @@ class TinySegmenter(Segmenter):
         super().__init__(classes, size=size, divisor=8)
         generator = torch.Generator().manual_seed(seed)
         self.stem = nn.Conv2d(3, 6, 3, stride=2, padding=1)
+        self.dropout = nn.Dropout2d(0.3)
         self.head = nn.Conv2d(6, len(classes) + 1, 3, padding=1)
+        self.outliers = nn.Conv2d(6, 2, 3, padding=1)
+        self.masks = nn.Conv2d(6, QUERIES, 3, padding=1)
+        self.queries = nn.Parameter(torch.empty(QUERIES, len(classes) + 2))
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
         self.passes = 0
         self.eval()
+
+    provides = ALL_OUTPUTS
 
     @property
     def feature_info(self) -> Mapping[str, FeatureInfo]:
@@ -38,13 +46,24 @@ class TinySegmenter(Segmenter):
     def segment(self, batch: Tensor, features: Sequence[str]) -> SegmentationOutput:
         self.passes += 1
         stem = torch.relu(self.stem(batch))
-        logits = self.head(stem)
-        size = (batch.shape[-2], batch.shape[-1])
-        return SegmentationOutput(logits[:, :-1], size, size, dict.fromkeys(features, stem), void_logits=logits[:, -1:])
+        logits = self.head(self.dropout(stem))
+        size, classes = (batch.shape[-2], batch.shape[-1]), len(self.classes)
+        queries = self.queries.expand(len(batch), -1, -1)
+        return SegmentationOutput(
+            logits[:, :classes],
+            size,
+            size,
+            dict.fromkeys(features, stem),
+            mask_logits=self.masks(stem),
+            class_logits=queries[..., 1:],
+            negative_class_logits=queries[..., :1],
+            void_logits=logits[:, classes:],
+            outlier_logits=self.outliers(stem),
+        )
 
 
 class FixedSegmenter(Segmenter):
-    """Gives the same outputs at every pixel of every image, whatever it shows."""
+    """Gives the same logits at every pixel of every image, whatever it shows."""
 
     registry_name = "fixed"
 
@@ -55,6 +74,31 @@ class FixedSegmenter(Segmenter):
     def segment(self, batch: Tensor, features: Sequence[str]) -> SegmentationOutput:
         size = (batch.shape[-2], batch.shape[-1])
         return SegmentationOutput(self.values.view(1, -1, 1, 1).expand(len(batch), -1, *size), size, size)
+
+
+class IdentitySegmenter(Segmenter):
+    """Its images are the logits already; query q claims what class q does, nothing is void, no pixel an outlier."""
+
+    registry_name = "identity"
+    provides = ALL_OUTPUTS
+
+    @property
+    def feature_info(self) -> Mapping[str, FeatureInfo]:
+        return {"logits": FeatureInfo(len(self.classes), 1)}
+
+    def segment(self, batch: Tensor, features: Sequence[str]) -> SegmentationOutput:
+        size, count = (batch.shape[-2], batch.shape[-1]), len(self.classes)
+        return SegmentationOutput(
+            batch,
+            size,
+            size,
+            dict.fromkeys(features, batch),
+            mask_logits=batch,
+            class_logits=8 * torch.eye(count, count + 1).expand(len(batch), -1, -1),
+            negative_class_logits=torch.zeros(len(batch), count, 1),
+            void_logits=torch.zeros(len(batch), 1, *size),
+            outlier_logits=torch.zeros(len(batch), 2, *size),
+        )
 
 
 def made_image(seed: int, size: tuple[int, int]) -> np.ndarray:
@@ -88,10 +132,7 @@ def scene_of(segmenter: Segmenter | None, sizes: Sequence[tuple[int, int]] = ((4
 
 
 def scene_with_logits(logits: Tensor, classes: Sequence[str] = CLASSES) -> Scene:
-    """A scene whose network has already answered with these logits, at the image's own size."""
+    """A scene whose network answers with these logits, at the image's own size, in this pass and any further one."""
     batch, _, height, width = logits.shape
-    size = (height, width)
-    images = torch.zeros(batch, 3, height, width)
     ids = [f"image{row}" for row in range(batch)]
-    segmenter = FixedSegmenter([0.0] * len(classes), classes)
-    return Scene(images, ids, [size] * batch, segmenter, output=SegmentationOutput(logits, size, size))
+    return Scene(logits, ids, [(height, width)] * batch, IdentitySegmenter(classes))

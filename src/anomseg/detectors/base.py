@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
-from anomseg.errors import CompatibilityError, FrameError
+from anomseg.errors import CompatibilityError, FrameError, unknown_name
 from anomseg.segmenters.base import Segmenter, Size
 from anomseg.segmenters.scene import Scene
 from anomseg.types import Flags, Frame, Needs
@@ -17,6 +17,18 @@ from anomseg.types import Flags, Frame, Needs
 Upsample = Literal["logits", "score"]
 Progress = Callable[[Frame, FrameError | None], None]
 """Called after each frame of a fit, with the error where the frame was skipped."""
+
+
+_LACKING = {
+    "logits": "reads class logits, and {} has no classes; use a segmentation network rather than a backbone",
+    "masks": "reads the queries of a mask transformer, and {} has none; use MaskFormer, Mask2Former, OneFormer or EoMT",
+    "features": "reads feature maps, and {} names none; use a network whose layers can be asked for",
+    "void": "reads a void output, and {} has none; use a network that was trained with one, such as erfnet",
+    "outlier_head": "reads an inlier/outlier head, and {} has none; train one with negatives",
+    "negative": "reads a negative class, and {} has none; name it with the segmenter's option negative=CLASS",
+    "dropout": "samples dropout, and {} has no dropout layer; its passes would all be the same",
+    "gradient": "needs gradients with respect to the image, and {} gives none; use the network in PyTorch",
+}
 
 
 class Detector:
@@ -27,10 +39,12 @@ class Detector:
     Attributes:
         fitted_on: What it was fitted on (frames, their fingerprints, the network), JSON-ready; None before.
         segmenter_identity: `Segmenter.identity` of the network it belongs to; None where it belongs to none.
+        uses_gradients: ``score`` calls autograd, so it must not run under `torch.inference_mode`.
     """
 
     registry_name: ClassVar[str]
     flags: ClassVar[Flags] = Flags()
+    uses_gradients: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.fitted_on: dict[str, Any] | None = None
@@ -45,8 +59,32 @@ class Detector:
         Raises:
             CompatibilityError: The network lacks something the detector cannot do without.
         """
-        del segmenter
-        return Needs(logits=True)
+        return self.ask(segmenter, Needs(logits=True))
+
+    def ask(self, segmenter: Segmenter | None, needs: Needs) -> Needs:
+        """Make sure that a network can give what this detector needs.
+
+        Args:
+            segmenter: The network; None is accepted, since there is nothing to ask.
+            needs: What is needed.
+
+        Returns:
+            ``needs``.
+
+        Raises:
+            CompatibilityError: The network lacks it; the message says which networks have it.
+            ConfigError: A feature map by that name does not exist.
+        """
+        if segmenter is not None:
+            for name in needs.capabilities():
+                if name not in segmenter.provides:
+                    raise CompatibilityError(
+                        f"{self.registry_name} {_LACKING[name].format(segmenter.title or segmenter.registry_name)}"
+                    )
+            for name in needs.features:
+                if name not in segmenter.feature_info:
+                    raise unknown_name(f"feature of {segmenter.registry_name}", name, segmenter.feature_info)
+        return needs
 
     def score(self, scene: Scene) -> Tensor:
         """Anomaly maps of a scene whose images share one size.
@@ -120,6 +158,11 @@ class Detector:
         """Whether the score lies in [0, 1] by construction, with the present options."""
         return self.flags.bounded
 
+    @property
+    def forward_passes(self) -> int:
+        """Forward passes of the network per image, with the present options."""
+        return self.flags.forward_passes
+
     def get_params(self) -> dict[str, Any]:
         """Constructor arguments and their present values."""
         return {
@@ -129,7 +172,7 @@ class Detector:
     def card(self) -> dict[str, Any]:
         """What every result card says about this detector; the fingerprints of single frames stay in the saved form."""
         flags = {name: getattr(self.flags, name) for name in Flags.__dataclass_fields__}
-        flags["bounded"] = self.bounded
+        flags |= {"bounded": self.bounded, "forward_passes": self.forward_passes}
         fitted_on = {key: value for key, value in (self.fitted_on or {}).items() if key != "fingerprints"}
         return {"name": self.registry_name, "parameters": self.get_params(), **flags, "fitted_on": fitted_on or None}
 
@@ -153,7 +196,7 @@ def anomaly_maps(detector: Detector, scene: Scene) -> list[Tensor]:
     """
     detector.require_fitted()
     maps: dict[int, Tensor] = {}
-    with torch.inference_mode():
+    with torch.no_grad() if detector.uses_gradients else torch.inference_mode():
         for rows, part in scene.by_image_size():
             scores = detector.score(part).detach().to("cpu", torch.float32)
             maps.update(zip(rows, scores, strict=True))

@@ -88,7 +88,7 @@ class SML(Detector):
                 f"sml was fitted with {len(self.mean)} classes but this network has {len(segmenter.classes)}; "
                 "fit it again on this network"
             )
-        return Needs(logits=True)
+        return self.ask(segmenter, Needs(logits=True))
 
     def fit(
         self,

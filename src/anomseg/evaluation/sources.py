@@ -152,7 +152,7 @@ class NetworkSource:
         scene = make_scene(
             [image], [sample.frame_id], network, size=self.size, features=needs.features, device=self.device
         )  # fmt: skip
-        if network is not None and needs.forward:
+        if network is not None and needs.first_pass:
             with torch.inference_mode():
                 # Upsampling here, where it is shared, keeps the detectors' own seconds comparable.
                 _ = scene.logits() if upsampled else scene.output

@@ -28,7 +28,9 @@ class SegmentationOutput:
         features: ``{name: (B, D, h', w')}`` for the names that were asked for.
         mask_logits: ``(B, Q, h, w)`` of a mask transformer, else None.
         class_logits: ``(B, Q, C + 1)``, the no-object column last, else None.
+        negative_class_logits: ``(B, Q, 1)`` where a mask transformer has learned a negative class, else None.
         void_logits: ``(B, 1, h, w)`` where the network has a void output, else None.
+        outlier_logits: ``(B, 2, h, w)``, inlier then outlier, where the network has such a head, else None.
         derived: The logits were computed from masks, not by a per-pixel head.
         padded_size: ``(height, width)`` of the batch that went in.
         input_size: ``(height, width)`` before padding.
@@ -40,7 +42,9 @@ class SegmentationOutput:
     features: Mapping[str, Tensor] = field(default_factory=dict)
     mask_logits: Tensor | None = None
     class_logits: Tensor | None = None
+    negative_class_logits: Tensor | None = None
     void_logits: Tensor | None = None
+    outlier_logits: Tensor | None = None
     derived: bool = False
 
     def upsample(self, maps: Tensor, size: Size) -> Tensor:
@@ -73,7 +77,9 @@ class SegmentationOutput:
             features={name: tensor[index] for name, tensor in self.features.items()},
             mask_logits=pick(self.mask_logits),
             class_logits=pick(self.class_logits),
+            negative_class_logits=pick(self.negative_class_logits),
             void_logits=pick(self.void_logits),
+            outlier_logits=pick(self.outlier_logits),
         )
 
 
@@ -95,7 +101,6 @@ class Segmenter(nn.Module):
         divisor: The input is padded (edge values, right and bottom) to a multiple of it.
     """
 
-    provides: ClassVar[frozenset[str]] = frozenset({"logits"})
     registry_name: ClassVar[str] = "module"
 
     def __init__(
@@ -116,6 +121,23 @@ class Segmenter(nn.Module):
     def feature_info(self) -> Mapping[str, FeatureInfo]:
         """Feature maps that can be asked for, with their channels and stride."""
         return {}
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """What detectors may ask of this network, by the names of the fields of `Needs`.
+
+        Here: ``logits`` where there are classes, ``gradient``, ``features`` where some are named, ``dropout`` where
+        a layer of it drops anything. Subclasses add ``masks``, ``void``, ``outlier_head`` and ``negative``, or take
+        ``gradient`` off.
+        """
+        found = {"gradient"}
+        if self.classes:
+            found.add("logits")
+        if self.feature_info:
+            found.add("features")
+        if any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 for module in self.modules()):
+            found.add("dropout")
+        return frozenset(found)
 
     def segment(self, batch: Tensor, features: Sequence[str]) -> SegmentationOutput:
         """Run the network on a batch in [0, 1]; normalise inside. Subclasses implement this."""

@@ -172,6 +172,11 @@ class ERFNet(Segmenter):
         """``stage1``, ``encoder`` (the bottleneck) and ``decoder`` (before the last layer)."""
         return {"stage1": FeatureInfo(64, 4), "encoder": FeatureInfo(128, 8), "decoder": FeatureInfo(16, 2)}
 
+    @property
+    def provides(self) -> frozenset[str]:
+        """Also ``void`` where the last output is void."""
+        return super().provides | ({"void"} if self.void else frozenset())
+
     def segment(self, batch: Tensor, features: Sequence[str]) -> SegmentationOutput:
         """Run encoder and decoder; see `Segmenter.forward`."""
         named = self.encoder(batch)

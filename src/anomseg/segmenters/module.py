@@ -76,6 +76,11 @@ class ModuleSegmenter(Segmenter):
         self.void, self.allow_probabilities = void, allow_probabilities
         self.eval()
 
+    @property
+    def provides(self) -> frozenset[str]:
+        """Also ``void`` where the last output is void."""
+        return super().provides | ({"void"} if self.void else frozenset())
+
     def identity(self) -> dict[str, object]:
         """What a result card says about the network: also which code it is and how its input is made."""
         return {
