@@ -30,7 +30,7 @@ class TinySegmenter(Segmenter):
         self.head = nn.Conv2d(6, len(classes) + 1, 3, padding=1)
         self.outliers = nn.Conv2d(6, 2, 3, padding=1)
         self.masks = nn.Conv2d(6, QUERIES, 3, padding=1)
-        self.queries = nn.Parameter(torch.empty(QUERIES, len(classes) + 2))
+        self.queries = nn.Embedding(QUERIES, len(classes) + 2)
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
@@ -48,7 +48,7 @@ class TinySegmenter(Segmenter):
         stem = torch.relu(self.stem(batch))
         logits = self.head(self.dropout(stem))
         size, classes = (batch.shape[-2], batch.shape[-1]), len(self.classes)
-        queries = self.queries.expand(len(batch), -1, -1)
+        queries = self.queries.weight.expand(len(batch), -1, -1)
         return SegmentationOutput(
             logits[:, :classes],
             size,
