@@ -1,0 +1,67 @@
+"""The document that the measured cards become."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from results_plan import Suite
+
+from anomseg.report import markdown_table
+
+Cards = list[dict[str, Any]]
+
+
+def against_controls(cards: Cards) -> list[str]:
+    """For each detector, whether it beats every control with the interval of the paired difference above 0."""
+    lines = []
+    for card in cards:
+        rows = card.get("comparison") or {}
+        if not rows or card["detector"].get("control"):
+            continue
+        lost = [f"{name} ({row['ap']:+.3f})" for name, row in rows.items() if not row["above"]]
+        verdict = "beats every control" if not lost else "does not beat " + ", ".join(lost)
+        lines.append(f"- {card['folder']} {verdict}.")
+    return lines
+
+
+def costs(cards: Cards) -> list[str]:
+    """Forward passes and seconds a frame of each detector, beside the pass that all share."""
+    timed = [card for card in cards if card.get("seconds", {}).get("score") and card.get("frames")]
+    if not timed:
+        return []
+    shared = max(card["seconds"].get("forward", 0.0) / card["frames"] for card in timed)
+    lines = [
+        f"Cost, in seconds a frame beside the shared pass ({shared:.2f} s with upsampling), other work beside it:",
+        "",
+        "| detector | forward passes | own seconds |",
+        "|---|---:|---:|",
+    ]
+    for card in timed:
+        own = card["seconds"]["score"] / card["frames"]
+        lines.append(f"| {card['folder']} | {card['detector']['forward_passes']} | {own:.2f} |")
+    return [*lines, ""]
+
+
+def page(measured: list[tuple[Suite, dict[str, Cards]]], arguments: str) -> str:
+    """The document."""
+    lines = [
+        "# Results",
+        "",
+        f"Written by `python benchmarks/results.py {arguments}`; do not edit. Tier cpu; every detector sees the same "
+        "first pass. Brackets hold 95 % intervals of a bootstrap over frames (1000 resamples, seed 0; on CamVid over "
+        "its sequences). AP means little without the prevalence under each table; nAP is (AP - prevalence) / "
+        "(1 - prevalence). RoadAnomaly21's validation split has ten frames: never rank on it.",
+        "",
+    ]
+    for suite, results in measured:
+        lines += [f"## {suite.title}", "", suite.note, ""]
+        for benchmark, cards in results.items():
+            lines += [f"### {benchmark}", "", markdown_table(cards).rstrip(), ""]
+            verdicts = against_controls(cards)
+            if verdicts:
+                lines += ["Paired AP differences on the same frames, interval above 0 asked for:", "", *verdicts, ""]
+            lines += costs(cards)
+            seconds = [card["seconds"]["total"] for card in cards if card.get("seconds")]
+            if seconds:
+                lines += [f"Wall time of the run with all detectors: {max(seconds):.0f} s.", ""]
+    return "\n".join(lines).rstrip() + "\n"
