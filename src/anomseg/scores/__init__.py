@@ -1,7 +1,11 @@
 """Pure score functions: tensors in, tensor out, higher = more anomalous (divergences excepted, as they say)."""
 
+from anomseg.scores.calibration import expected_calibration_error, fit_temperature, negative_log_likelihood
+from anomseg.scores.features import gaussian_mixture, mahalanobis, mahalanobis_whitened, whitening_of
+from anomseg.scores.heads import dense_hybrid, outlier_head
 from anomseg.scores.logits import check_logits, energy, entropy, js_to_uniform, kl_from_uniform, max_logit, msp
 from anomseg.scores.masks import eam, mask_semantic, rba, uno
+from anomseg.scores.odin import odin_perturb, odin_score
 from anomseg.scores.standardized import (
     class_boundaries,
     dilated_smoothing,
@@ -9,22 +13,38 @@ from anomseg.scores.standardized import (
     standardized_max_logit,
     suppress_boundaries,
 )
+from anomseg.scores.uncertainty import PredictionMean, mutual_information, predictive_entropy, probability_entropy
 
 __all__ = [
+    "PredictionMean",
     "check_logits",
     "class_boundaries",
+    "dense_hybrid",
     "dilated_smoothing",
     "eam",
     "energy",
     "entropy",
+    "expected_calibration_error",
+    "fit_temperature",
+    "gaussian_mixture",
     "js_to_uniform",
     "kl_from_uniform",
+    "mahalanobis",
+    "mahalanobis_whitened",
     "mask_semantic",
     "max_logit",
     "msp",
+    "mutual_information",
+    "negative_log_likelihood",
+    "odin_perturb",
+    "odin_score",
+    "outlier_head",
+    "predictive_entropy",
+    "probability_entropy",
     "rba",
     "sml_suppress_and_smooth",
     "standardized_max_logit",
     "suppress_boundaries",
     "uno",
+    "whitening_of",
 ]
