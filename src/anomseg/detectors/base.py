@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -137,6 +137,28 @@ class Detector:
             raise CompatibilityError(f"{self.registry_name} has no fitted state, got {sorted(state)}")
 
     @property
+    def segmenter(self) -> Segmenter | None:
+        """The network that it scores, where it owns one (``flags.owns_network``)."""
+        return None
+
+    def networks(self) -> dict[str, Segmenter]:
+        """Networks that it carries, by their role (lower-case letters, digits, underscores); saved and loaded with it.
+
+        Raises:
+            ConfigError: They were named in an option and one of them cannot be loaded.
+        """
+        return {}
+
+    def load_networks(self, networks: Mapping[str, Segmenter]) -> None:
+        """Take back what `networks` returned; what a saved directory holds goes before what the options name.
+
+        Raises:
+            CompatibilityError: Networks are missing, too many, or do not fit.
+        """
+        if networks:
+            raise CompatibilityError(f"{self.registry_name} carries no networks, got {sorted(networks)}")
+
+    @property
     def is_fitted(self) -> bool:
         """Whether the detector can score."""
         return not self.flags.needs_fit or bool(self.state())
@@ -174,11 +196,19 @@ class Detector:
         flags = {name: getattr(self.flags, name) for name in Flags.__dataclass_fields__}
         flags |= {"bounded": self.bounded, "forward_passes": self.forward_passes}
         fitted_on = {key: value for key, value in (self.fitted_on or {}).items() if key != "fingerprints"}
-        return {"name": self.registry_name, "parameters": self.get_params(), **flags, "fitted_on": fitted_on or None}
+        carried = {role: network.identity() for role, network in self.networks().items()}
+        more = {"networks": carried} if carried else {}
+        parameters = self.get_params()
+        return {"name": self.registry_name, "parameters": parameters, **flags, "fitted_on": fitted_on or None, **more}
 
     def __repr__(self) -> str:
         options = ", ".join(f"{key}={value!r}" for key, value in self.get_params().items())
         return f"{type(self).__name__}({options})"
+
+
+def network_of(detector: Detector, segmenter: Segmenter | None) -> Segmenter | None:
+    """The network that a detector scores: its own, or else the one given."""
+    return detector.segmenter if detector.flags.owns_network else segmenter
 
 
 def anomaly_maps(detector: Detector, scene: Scene) -> list[Tensor]:

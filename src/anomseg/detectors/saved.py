@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -21,9 +22,12 @@ from anomseg.errors import CompatibilityError, ConfigError, DataError, unknown_n
 from anomseg.files import cannot_write, read_json, sha256_of_file, write_bytes, write_json
 from anomseg.registry import DETECTORS, convert_options, option_names
 from anomseg.segmenters.base import Segmenter, Size
+from anomseg.segmenters.saved import CONFIG as NETWORK_CONFIG
+from anomseg.segmenters.saved import WEIGHTS, load_saved_segmenter, save_segmenter
 
 CONFIG, STATE, NETWORKS = "detector.json", "state.safetensors", "networks"
 SCHEMA = 1
+_ROLE = re.compile(r"[a-z0-9_]{1,40}")
 
 
 def save_detector(detector: Detector, directory: str | Path, segmenter: Segmenter | None = None) -> None:
@@ -34,7 +38,8 @@ def save_detector(detector: Detector, directory: str | Path, segmenter: Segmente
     Args:
         detector: A registered detector; one that needs fitting must be fitted.
         directory: Made if missing; an earlier detector in it is replaced.
-        segmenter: The network it belongs to, where the detector was not fitted on one.
+        segmenter: The network it belongs to, where the detector was not fitted on one. Networks that a detector
+            carries are written with it instead.
 
     Raises:
         CompatibilityError: The detector is not registered or not fitted, its parameters are not plain values, or it
@@ -45,9 +50,12 @@ def save_detector(detector: Detector, directory: str | Path, segmenter: Segmente
     if name not in DETECTORS or type(detector) is not DETECTORS.get(name).factory:
         raise CompatibilityError(f"{type(detector).__name__} is not a registered detector, so it could not be loaded")
     detector.require_fitted()
+    if detector.flags.owns_network:
+        segmenter = None  # it never scores another one
     warning = segmenter_matches(detector, segmenter) if segmenter is not None else None
     if warning is not None:
         raise CompatibilityError(warning)
+    networks = detector.networks()
     identity = detector.segmenter_identity or (segmenter.identity() if segmenter is not None else None)
     state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in detector.state().items()}
     check_writable(directory)
@@ -71,6 +79,7 @@ def save_detector(detector: Detector, directory: str | Path, segmenter: Segmente
             "segmenter": identity,
             "fitted_on": detector.fitted_on,
             "state": written,
+            "networks": {role: _write_network(network, draft, role) for role, network in networks.items()},
             "calibration": None,
             "library_version": __version__,
         }
@@ -83,6 +92,14 @@ def save_detector(detector: Detector, directory: str | Path, segmenter: Segmente
         raise cannot_write(target, error) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write_network(network: Segmenter, draft: Path, role: str) -> dict[str, str]:
+    """Write a carried network and give the hashes of its files."""
+    if not _ROLE.fullmatch(role):
+        raise CompatibilityError(f"a network cannot be saved under the role {role!r}; use a-z, 0-9 and _")
+    save_segmenter(network, draft / NETWORKS / role)
+    return {file: sha256_of_file(draft / NETWORKS / role / file) for file in (NETWORK_CONFIG, WEIGHTS)}
 
 
 def check_writable(directory: str | Path) -> None:
@@ -162,6 +179,10 @@ def load_detector(directory: str | Path) -> Detector:
         detector.load_state(_read_state(folder, content["state"]))
     except CompatibilityError as error:
         raise CompatibilityError(f"{folder / STATE}: {error}") from error
+    try:
+        detector.load_networks(_read_networks(folder, content.get("networks") or {}))
+    except CompatibilityError as error:
+        raise CompatibilityError(f"{folder / NETWORKS}: {error}") from error
     detector.fitted_on = content["fitted_on"]
     detector.segmenter_identity = content["segmenter"]
     return detector
@@ -182,6 +203,12 @@ def _read_config(path: Path) -> dict[str, Any]:
     ):
         if key not in content or not isinstance(content[key], kinds):
             raise DataError(f"{path} is damaged: {key!r} is missing or of another kind; fit the detector again")
+    networks = content.get("networks") or {}  # absent in directories of earlier versions
+    if not isinstance(networks, dict) or not all(
+        _ROLE.fullmatch(role) and isinstance(hashes, dict) and set(hashes) == {NETWORK_CONFIG, WEIGHTS}
+        for role, hashes in networks.items()
+    ):
+        raise DataError(f"{path} is damaged: 'networks' does not say what it carries; save the detector again")
     if content.get("calibration") is not None:
         raise DataError(f"{path} carries a calibration, which this version cannot read; update anomseg")
     fitted_on = content["fitted_on"]
@@ -208,6 +235,19 @@ def _read_state(folder: Path, written: Mapping[str, Any] | None) -> dict[str, Te
         raise DataError(f"{path} is no safetensors file: {' '.join(str(error).split())}") from error
 
 
+def _read_networks(folder: Path, written: Mapping[str, Mapping[str, str]]) -> dict[str, Segmenter]:
+    found = {}
+    for role, hashes in written.items():
+        place = folder / NETWORKS / role
+        for file, sha256 in hashes.items():
+            if not (place / file).is_file():
+                raise DataError(f"{place / file} is missing; copy the whole directory, or save the detector again")
+            if sha256_of_file(place / file) != sha256:
+                raise DataError(f"{place / file} is damaged: its sha256 is not the one in {CONFIG}")
+        found[role] = load_saved_segmenter(place)
+    return found
+
+
 def segmenter_matches(detector: Detector, segmenter: Segmenter | None, size: Size | None = None) -> str | None:
     """Compare a network with the one that a detector was fitted on.
 
@@ -231,8 +271,19 @@ def segmenter_matches(detector: Detector, segmenter: Segmenter | None, size: Siz
                 f"{detector.registry_name} was fitted at working size {before[0]}x{before[1]} (height x width) and "
                 f"scores at {now[0]}x{now[1]}; fit it again at this size"
             )
+        then, here = _execution(identity), _execution(segmenter.identity())
+        if then != here:
+            return f"{detector.registry_name} was fitted with {then} and scores with {here}; fit it again the same way"
         return None
     return (
         f"{detector.registry_name} was fitted on another network ({identity.get('name')}, sha256 {fitted[:12]}) "
         f"than this one ({segmenter.registry_name}, {own[:12]}); fit it again on this one"
     )
+
+
+def _execution(identity: Mapping[str, Any]) -> str:
+    """How a network is run, as far as its answers change by it."""
+    told = identity.get("execution")
+    run = told if isinstance(told, Mapping) else {}
+    parts = [f"{key} {run[key]}" for key in ("tile", "overlap", "precision") if run.get(key) not in (None, "float32")]
+    return ", ".join(parts) or "whole images in float32"
