@@ -39,12 +39,14 @@ class Detector:
     Attributes:
         fitted_on: What it was fitted on (frames, their fingerprints, the network), JSON-ready; None before.
         segmenter_identity: `Segmenter.identity` of the network it belongs to; None where it belongs to none.
+        segmenter: The network that it scores where it owns one (``flags.owns_network``); None elsewhere.
         uses_gradients: ``score`` calls autograd, so it must not run under `torch.inference_mode`.
     """
 
     registry_name: ClassVar[str]
     flags: ClassVar[Flags] = Flags()
     uses_gradients: ClassVar[bool] = False
+    segmenter: Segmenter | None = None
 
     def __init__(self) -> None:
         self.fitted_on: dict[str, Any] | None = None
@@ -135,11 +137,6 @@ class Detector:
         """
         if state:
             raise CompatibilityError(f"{self.registry_name} has no fitted state, got {sorted(state)}")
-
-    @property
-    def segmenter(self) -> Segmenter | None:
-        """The network that it scores, where it owns one (``flags.owns_network``)."""
-        return None
 
     def networks(self) -> dict[str, Segmenter]:
         """Networks that it carries, by their role (lower-case letters, digits, underscores); saved and loaded with it.
