@@ -33,6 +33,11 @@ BUILDERS = {
     "pyramid": lambda: SEGMENTERS.create(
         "pyramid", classes=CLASSES, size=(64, 96), widths=(8, 16, 24, 32), bottleneck=16
     ),
+    "erfnet_pyramid": lambda: SEGMENTERS.create("erfnet_pyramid", classes=CLASSES, size=(64, 96), bottleneck=16),
+    "pspnet": lambda: SEGMENTERS.create("pspnet", classes=CLASSES, size=(64, 96), width=4, bottleneck=12),
+    "deeplabv3plus": lambda: SEGMENTERS.create(
+        "deeplabv3plus", classes=CLASSES, size=(64, 96), width=4, bottleneck=12, decoder=16
+    ),
     "module": lambda: SEGMENTERS.create("module", network=_plain_network(), classes=CLASSES, divisor=2),
     "bundled": lambda: load_segmenter("bundled"),
 }

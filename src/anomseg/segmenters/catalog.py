@@ -35,6 +35,24 @@ SEGMENTERS.register(
     tags=("logits", "features", "trainable"),
 )
 SEGMENTERS.register(
+    "erfnet_pyramid",
+    "anomseg.segmenters.erfnet_pyramid:ERFNetPyramid",
+    "ERFNet's encoder with pyramid pooling, bottleneck of 128 at stride 8",
+    tags=("logits", "features", "trainable"),
+)
+SEGMENTERS.register(
+    "pspnet",
+    "anomseg.segmenters.pspnet:PSPNet",
+    "PSPNet over a dilated ResNet, bottleneck of 512 at stride 8",
+    tags=("logits", "features", "trainable"),
+)
+SEGMENTERS.register(
+    "deeplabv3plus",
+    "anomseg.segmenters.deeplab:DeepLabV3Plus",
+    "DeepLabV3+ over a dilated ResNet, bottleneck of 512 at stride 8, decoder at stride 4",
+    tags=("logits", "features", "trainable"),
+)
+SEGMENTERS.register(
     "module",
     "anomseg.segmenters.module:ModuleSegmenter",
     "any nn.Module or callable that returns logits (from Python only)",

@@ -1,0 +1,72 @@
+"""PSPNet (Zhao et al., CVPR 2017) over a dilated residual network, with the bottleneck that prototype methods read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from anomseg.segmenters.base import Size
+from anomseg.segmenters.pyramid_pooling import PyramidPooling, activation
+from anomseg.segmenters.resnet_segmenter import Backbone, NormActivation, ResNetSegmenter
+from anomseg.types import FeatureInfo
+
+
+class PSPNet(ResNetSegmenter):
+    """Dilated residual encoder, pyramid pooling, 3x3 convolution to the bottleneck, 1x1 classifier.
+
+    With the defaults and ``norm_activation="bn_leaky"`` these are the shapes of PAnS (Fontanel et al. 2021): 51.3
+    million parameters for thirteen classes, the auxiliary classifier counted.
+
+    Args:
+        classes: Class names.
+        palette: One RGB triple a class.
+        size: Working size ``(height, width)``; None keeps each image's own.
+        backbone: Depth of the encoder.
+        output_stride: Stride of encoder and bottleneck.
+        bottleneck: Channels of the bottleneck, and of each branch of the pooling.
+        norm_activation: ``bn_relu``, or ``bn_leaky``: leaky ReLU of slope 0.01 throughout.
+        dropout: Share of bottleneck channels dropped in training.
+        width: Channels of the encoder's stem, 64 in published networks.
+        bias: The classifiers have a bias.
+    """
+
+    registry_name: ClassVar[str] = "pspnet"
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        palette: Sequence[Sequence[int]] | None = None,
+        size: Size | None = None,
+        backbone: Backbone = "resnet50",
+        output_stride: Literal[8, 16] = 8,
+        bottleneck: int = 512,
+        norm_activation: NormActivation = "bn_relu",
+        dropout: float = 0.1,
+        width: int = 64,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(
+            classes, palette, size, backbone, output_stride, bottleneck, norm_activation, dropout, width, bias
+        )
+        self.pooling = PyramidPooling(self.encoder.channels[3], bottleneck, bottleneck, self.leak)
+        self.activation = activation(self.leak)
+        self.classifier = nn.Conv2d(bottleneck, len(self.classes), 1, bias=bias)
+
+    @property
+    def feature_info(self) -> Mapping[str, FeatureInfo]:
+        """Also ``bottleneck`` and, before its activation, ``bottleneck_linear``."""
+        info = FeatureInfo(self.bottleneck, self.encoder.strides[3])
+        return {**super().feature_info, "bottleneck_linear": info, "bottleneck": info}
+
+    def encode(self, batch: Tensor) -> dict[str, Tensor]:
+        """All named feature maps of a batch in [0, 1]."""
+        named = super().encode(batch)
+        named["bottleneck_linear"] = self.pooling(named["encoder"])
+        named["bottleneck"] = self.activation(named["bottleneck_linear"])
+        return named
+
+    def classify(self, named: Mapping[str, Tensor]) -> Tensor:
+        """Logits at the bottleneck's stride."""
+        return self.classifier(self.dropout(named["bottleneck"]))

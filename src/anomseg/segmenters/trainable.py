@@ -1,0 +1,81 @@
+"""What networks offer to training: deep supervision, and an encoder that may start from weights trained elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from anomseg.segmenters.base import SegmentationOutput, Segmenter
+from anomseg.segmenters.checkpoint import load_strictly
+
+
+@runtime_checkable
+class DeepSupervision(Protocol):
+    """A network with a second classifier on an earlier layer, which only training reads."""
+
+    def training_logits(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Main and auxiliary logits ``(B, C, h, w)`` of a batch in [0, 1], each at its own resolution."""
+        ...
+
+
+class EncoderNetwork(Segmenter):
+    """An encoder that is known by its published weights, and a head of ours.
+
+    Subclasses set ``encoder`` to a module whose parameters have the published names, and implement `encode`,
+    `classify` and `classify_early`.
+    """
+
+    encoder: nn.Module
+    unused_weights: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of parameter names that published checkpoints carry beside the encoder's, such as a classifier's."""
+    smallest_batch: ClassVar[int] = 1
+    """Crops a training step needs: 2 where a batch norm sees one value a crop."""
+
+    def encode(self, batch: Tensor) -> dict[str, Tensor]:
+        """All named feature maps of a batch in [0, 1]."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it encodes")
+
+    def classify(self, named: Mapping[str, Tensor]) -> Tensor:
+        """Logits from the feature maps."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it classifies")
+
+    def classify_early(self, named: Mapping[str, Tensor]) -> Tensor:
+        """Logits of the auxiliary classifier on an earlier feature map."""
+        raise NotImplementedError(f"{type(self).__name__} has no auxiliary classifier")
+
+    def segment(self, batch: Tensor, features: Sequence[str]) -> SegmentationOutput:
+        """Run encoder and head; see `Segmenter.forward`."""
+        named = self.encode(batch)
+        size = (batch.shape[-2], batch.shape[-1])
+        return SegmentationOutput(self.classify(named), size, size, {name: named[name] for name in features})
+
+    def training_logits(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Main and auxiliary logits; see `DeepSupervision`."""
+        named = self.encode(batch)
+        return self.classify(named), self.classify_early(named)
+
+    def load_encoder(self, state: Mapping[str, Tensor], what: str) -> None:
+        """Set the encoder's weights.
+
+        Args:
+            state: Tensors by the published names. Of a checkpoint of a whole network, whose encoder's names begin
+                with ``encoder.``, only those are read.
+            what: Where they come from, for messages.
+
+        Raises:
+            CompatibilityError: A parameter is missing, left over (other than `unused_weights`) or of another shape.
+        """
+        prefix = "encoder."
+        own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        given = {name: value for name, value in (own or state).items() if not name.startswith(self.unused_weights)}
+        load_strictly(self.encoder, given, what)
+
+    def config(self) -> dict[str, object]:
+        """Options that rebuild this network, without weights."""
+        return {
+            **super().config(),
+            "classes": list(self.classes),
+            "palette": [list(colour) for colour in self.palette],
+        }
