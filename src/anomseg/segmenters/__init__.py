@@ -4,12 +4,14 @@ from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
 from anomseg.segmenters.catalog import load_segmenter
 from anomseg.segmenters.saved import is_segmenter_directory, load_saved_segmenter, save_segmenter
 from anomseg.segmenters.scene import Scene, make_scene
+from anomseg.segmenters.tiling import TiledSegmenter
 
 __all__ = [
     "Scene",
     "SegmentationOutput",
     "Segmenter",
     "Size",
+    "TiledSegmenter",
     "is_segmenter_directory",
     "load_saved_segmenter",
     "load_segmenter",
