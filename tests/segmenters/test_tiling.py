@@ -112,7 +112,7 @@ def test_too_little_overlap_does_differ_at_tile_edges():
     _close(difference[..., 4:8, 4:12], torch.zeros(1, 3, 4, 8))  # inside a tile
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(1, 12), st.data())
 def test_weights_sum_to_one_and_tiles_cover_the_side(grid, data):
     tile = grid * data.draw(st.integers(1, 12))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import pairwise, product
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ class TiledSegmenter(WrappedSegmenter):
     Args:
         segmenter: The network to run on each tile.
         tile: ``(height, width)`` of a tile in pixels; rounded up to what the network's padding asks for.
-        overlap: Pixels that neighbouring tiles share at least, below both sides of the tile.
+        overlap: Pixels that neighbouring tiles share at least, as far as the grid allows; below both sides of the tile.
         tile_batch: Tiles in one forward pass.
         size: Working size ``(height, width)`` of whole images; None keeps each image's own.
 
@@ -179,6 +179,8 @@ class _Canvas:
 def tile_starts(side: int, tile: int, overlap: int, grid: int = 1) -> tuple[int, ...]:
     """Where tiles begin along one side, so that they cover it and neighbours share ``overlap`` pixels or more.
 
+    Where that leaves less than a cell of the grid from one tile to the next, they go on by one cell.
+
     Args:
         side: Length of the image, a multiple of ``grid`` and not below ``tile``.
         tile: Length of a tile, a multiple of ``grid``.
@@ -214,6 +216,8 @@ def tile_weights(side: int, tile: int, starts: Sequence[int], overlap: int, stri
                 [0., 1., 1., 1.]])
     """
     cells = tile // stride
+    # A coarse grid may leave less in common than was asked for.
+    overlap = min([overlap, *(start + tile - after for start, after in pairwise(starts))])
     centres = (torch.arange(cells, dtype=torch.float64) + 0.5) * stride
     inside = (centres - overlap / 4) / (overlap / 2) if overlap else torch.ones_like(centres)
     rise = 0.5 - 0.5 * torch.cos(math.pi * inside.clamp(0, 1))
