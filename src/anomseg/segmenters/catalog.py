@@ -53,6 +53,13 @@ SEGMENTERS.register(
     tags=("logits", "features", "trainable"),
 )
 SEGMENTERS.register(
+    "onnx",
+    "anomseg.segmenters.onnx:OnnxSegmenter",
+    "your own network that gives logits, run by ONNX Runtime: onnx:NETWORK.onnx",
+    tags=("logits", "features", "void"),
+    path_option="model",
+)
+SEGMENTERS.register(
     "module",
     "anomseg.segmenters.module:ModuleSegmenter",
     "any nn.Module or callable that returns logits (from Python only)",

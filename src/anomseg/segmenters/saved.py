@@ -14,6 +14,12 @@ from anomseg.segmenters.checkpoint import load_checkpoint, load_strictly
 
 CONFIG, WEIGHTS = "segmenter.json", "model.safetensors"
 
+# Kinds that a directory of ours cannot hold, and what to keep instead.
+_KEPT_BY_OWNER = {
+    "module": "save the network it wraps",
+    "onnx": "keep its .onnx file and give onnx:NETWORK.onnx",
+}
+
 
 def save_segmenter(
     segmenter: Segmenter, directory: str | Path, *, half: bool = False, meta: dict[str, Any] | None = None
@@ -31,8 +37,10 @@ def save_segmenter(
     """
     from safetensors.torch import save  # noqa: PLC0415 - kept out of start-up
 
-    if segmenter.registry_name not in SEGMENTERS or segmenter.registry_name == "module":
-        raise CompatibilityError(f"a {segmenter.registry_name} segmenter cannot be saved; save the network it wraps")
+    name = segmenter.registry_name
+    if name not in SEGMENTERS or name in _KEPT_BY_OWNER:
+        mend = _KEPT_BY_OWNER.get(name, "register its kind first")
+        raise CompatibilityError(f"a {name} segmenter cannot be saved; {mend}")
     target = Path(directory)
     state = {
         name: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
@@ -75,8 +83,8 @@ def load_saved_segmenter(directory: str | Path, **overrides: Any) -> Segmenter:
     if not isinstance(config, dict) or not isinstance(config.get("segmenter"), str):
         raise DataError(f"{folder / CONFIG} names no segmenter; was it written by anomseg?")
     entry = SEGMENTERS.get(config["segmenter"])
-    if config["segmenter"] == "module":
-        raise DataError(f"{folder / CONFIG} names 'module', which holds no network of its own")
+    if entry.name in _KEPT_BY_OWNER:
+        raise DataError(f"{folder / CONFIG} names {entry.name!r}, which holds no network of its own")
     options = {**config.get("options", {}), **overrides}
     known = option_names(entry.factory) or []
     # A path in a file must never make us read other files, so only shape options pass.
