@@ -40,3 +40,63 @@ def positive(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not (value > 0 and math.isfinite(value)):
         raise ConfigError(f"{name} must be a number above 0, got {value!r}")
     return value
+
+
+def not_negative(name: str, value: float) -> float:
+    """Return ``value`` if it is a finite number, 0 or above.
+
+    Raises:
+        ConfigError: It is not.
+
+    Example:
+        >>> not_negative("epsilon", 0.0)
+        0.0
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (value >= 0 and math.isfinite(value)):
+        raise ConfigError(f"{name} must be a number, 0 or above, got {value!r}")
+    return value
+
+
+def share(name: str, value: float) -> float:
+    """Return ``value`` if it lies in [0, 1).
+
+    Raises:
+        ConfigError: It does not.
+
+    Example:
+        >>> share("p", 0.5)
+        0.5
+    """
+    if not_negative(name, value) >= 1:
+        raise ConfigError(f"{name} must be below 1, got {value!r}")
+    return value
+
+
+def whole(name: str, value: int) -> int:
+    """Return ``value`` if it is a whole number above 0.
+
+    Raises:
+        ConfigError: It is not.
+
+    Example:
+        >>> whole("passes", 10)
+        10
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name} must be a whole number above 0, got {value!r}")
+    return value
+
+
+def fraction(name: str, value: float) -> float:
+    """Return ``value`` if it is a number in [0, 1].
+
+    Raises:
+        ConfigError: It is not.
+
+    Example:
+        >>> fraction("shrinkage", 0.5)
+        0.5
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ConfigError(f"{name} must be a number from 0 to 1, got {value!r}")
+    return value
