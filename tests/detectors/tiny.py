@@ -126,9 +126,10 @@ def made_frames(
 
 
 def scene_of(segmenter: Segmenter | None, sizes: Sequence[tuple[int, int]] = ((45, 61),), start: int = 0) -> Scene:
-    """A scene of made images."""
+    """A scene of made images, whose first pass gives all feature maps there are."""
     images = [made_image(start + row, size) for row, size in enumerate(sizes)]
-    return make_scene(images, [f"image{start + row}" for row in range(len(sizes))], segmenter)
+    features = tuple(segmenter.feature_info) if segmenter is not None else ()
+    return make_scene(images, [f"image{start + row}" for row in range(len(sizes))], segmenter, features=features)
 
 
 def scene_with_logits(logits: Tensor, classes: Sequence[str] = CLASSES) -> Scene:

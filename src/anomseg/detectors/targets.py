@@ -14,7 +14,7 @@ from anomseg.data import label_space_of
 from anomseg.data.label_mapping import ClassMapping
 from anomseg.detectors.options import one_of
 from anomseg.detectors.road import space_of
-from anomseg.errors import CompatibilityError
+from anomseg.errors import CompatibilityError, FrameError
 from anomseg.segmenters.base import SegmentationOutput, Segmenter
 from anomseg.segmenters.scene import Scene
 from anomseg.types import VOID, Frame
@@ -64,8 +64,10 @@ class ClassTargets:
 
         Raises:
             CompatibilityError: The frame has no class map that can be used, and ``labels`` asks for one.
-            FrameError: The class map cannot be read.
+            FrameError: The class map cannot be read, or the map holds NaN or infinity.
         """
+        if not bool(maps.isfinite().all()):
+            raise FrameError(f"{frame.id}: the network's output holds values that are not finite")
         targets = self.at(frame, scene, (maps.shape[-2], maps.shape[-1]))
         rows, columns = targets.shape
         keep = targets != VOID
