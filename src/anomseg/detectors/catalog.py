@@ -18,6 +18,42 @@ for _name, _target, _summary, _tags in (
     ("entropy", "posthoc:Entropy", "entropy of the softmax, over ln C", ("posthoc", "bounded")),
     ("energy", "posthoc:Energy", "free energy, minus logsumexp of the logits", ("posthoc",)),
     ("sml", "sml:SML", "standardized max logits, suppressed at boundaries and smoothed", ("fitted",)),
+    (
+        "temperature_scaling",
+        "temperature:TemperatureScaling",
+        "a score at the temperature under which in-distribution labels are likeliest",
+        ("fitted", "labels", "bounded"),
+    ),
+    (
+        "odin",
+        "odin:ODIN",
+        "maximum softmax probability at a temperature, after a step of the image towards confidence",
+        ("multi-pass", "bounded"),
+    ),
+    ("mc_dropout", "mc_dropout:MCDropout", "entropy of several passes with dropout sampled", ("multi-pass", "bounded")),
+    (
+        "ensemble",
+        "ensemble:Ensemble",
+        "entropy of several networks' mean prediction: ensemble:members=DIR+DIR",
+        ("multi-pass", "network-option", "bounded"),
+    ),
+    ("void_class", "void_class:VoidClass", "probability of the network's void output", ("void", "bounded")),
+    (
+        "mahalanobis",
+        "mahalanobis:Mahalanobis",
+        "distance of a feature to the nearest class's Gaussian",
+        ("fitted", "features"),
+    ),
+    ("gmm", "mixture:GaussianMixture", "likelihood of a feature under one mixture a class", ("fitted", "features")),
+    ("rba", "mask_scores:RbA", "rejected by all: mask transformers, minus the sum of tanh of class claims", ("masks",)),
+    ("eam", "mask_scores:EAM", "mask transformers, masks weighted by how sure of a class they are", ("masks",)),
+    ("uno", "mask_scores:UNO", "mask transformers with a negative class: uncertainty and that class", ("masks",)),
+    (
+        "dense_hybrid",
+        "dense_hybrid:DenseHybrid",
+        "free energy plus the log-probability of an outlier head",
+        ("outlier-head",),
+    ),
     ("chance", "controls:Chance", "control: uniform noise", ("control", "no-network", "bounded")),
     (
         "position_prior",
@@ -40,8 +76,9 @@ def detector_names(tag: str | None = None) -> list[str]:
     """Names of all registered detectors, or of those that carry ``tag``.
 
     Args:
-        tag: ``"posthoc"``, ``"fitted"`` (has to be), ``"fittable"`` (may be), ``"control"``, ``"no-network"`` or
-            ``"bounded"`` (in [0, 1] as it comes).
+        tag: ``"posthoc"``, ``"fitted"`` (has to be), ``"fittable"`` (may be), ``"labels"`` (fitted on frames with
+            class maps only), ``"control"``, ``"no-network"``, ``"multi-pass"``, ``"network-option"`` (carries networks
+            that options name), ``"void"`` (reads a void output), ``"features"``, ``"masks"``, ``"outlier-head"`` (read those) or ``"bounded"`` (in [0, 1] as it comes).
 
     Example:
         >>> detector_names("posthoc")

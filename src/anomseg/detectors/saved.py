@@ -56,6 +56,8 @@ def save_detector(detector: Detector, directory: str | Path, segmenter: Segmente
     if warning is not None:
         raise CompatibilityError(warning)
     networks = detector.networks()
+    if detector.flags.owns_network and not networks:
+        raise CompatibilityError(f"{name} carries no network yet, so there is nothing to save; name its networks")
     identity = detector.segmenter_identity or (segmenter.identity() if segmenter is not None else None)
     state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in detector.state().items()}
     check_writable(directory)
