@@ -16,7 +16,7 @@ CONFIG, WEIGHTS = "segmenter.json", "model.safetensors"
 
 # Kinds that a directory of ours cannot hold, and what to keep instead.
 _KEPT_BY_OWNER = {
-    "module": "save the network it wraps",
+    **dict.fromkeys(("module", "tiled", "accelerated"), "save the network it wraps"),
     "onnx": "keep its .onnx file and give onnx:NETWORK.onnx",
 }
 
@@ -40,7 +40,7 @@ def save_segmenter(
     name = segmenter.registry_name
     if name not in SEGMENTERS or name in _KEPT_BY_OWNER:
         mend = _KEPT_BY_OWNER.get(name, "register its kind first")
-        raise CompatibilityError(f"a {name} segmenter cannot be saved; {mend}")
+        raise CompatibilityError(f"{name} segmenters cannot be saved; {mend}")
     target = Path(directory)
     state = {
         name: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
