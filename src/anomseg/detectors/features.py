@@ -79,7 +79,8 @@ class FeatureDetector(Detector):
     def score(self, scene: Scene) -> Tensor:
         """Anomaly maps ``(B, H, W)`` float32 at the images' own size, scored at the feature's and resized."""
         self.require_fitted()
-        return scene.resize(self.formula(feature_map(scene, self.feature_name(scene.segmenter)))[:, None])[:, 0]
+        score = self.formula(feature_map(scene, self.feature_name(scene.segmenter)))
+        return scene.resize(score[:, None])[:, 0].contiguous()  # cropping the padding leaves a view
 
 
 def feature_map(scene: Scene, name: str) -> Tensor:
