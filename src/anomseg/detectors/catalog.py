@@ -78,7 +78,8 @@ def detector_names(tag: str | None = None) -> list[str]:
     Args:
         tag: ``"posthoc"``, ``"fitted"`` (has to be), ``"fittable"`` (may be), ``"labels"`` (fitted on frames with
             class maps only), ``"control"``, ``"no-network"``, ``"multi-pass"``, ``"network-option"`` (carries networks
-            that options name), ``"void"`` (reads a void output), ``"features"``, ``"masks"``, ``"outlier-head"`` (read those) or ``"bounded"`` (in [0, 1] as it comes).
+            that options name), ``"void"``, ``"features"``, ``"masks"``, ``"outlier-head"`` (reads those) or
+            ``"bounded"`` (in [0, 1] as it comes).
 
     Example:
         >>> detector_names("posthoc")
