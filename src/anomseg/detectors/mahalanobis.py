@@ -13,7 +13,7 @@ from anomseg.detectors.base import Progress
 from anomseg.detectors.features import AUTO, FeatureDetector, feature_map
 from anomseg.detectors.fitting import FitLog
 from anomseg.detectors.moments import FeatureMoments
-from anomseg.detectors.options import fraction, one_of, positive
+from anomseg.detectors.options import fraction, one_of, whole
 from anomseg.detectors.targets import LABELS, ClassTargets, Labels
 from anomseg.errors import CompatibilityError, ConfigError, DataError
 from anomseg.segmenters.base import Segmenter, Size
@@ -58,7 +58,7 @@ class Mahalanobis(FeatureDetector):
         super().__init__(feature)
         self.precision = one_of("precision", precision, ("class", "shared"))
         self.shrinkage = fraction("shrinkage", shrinkage)
-        self.minimum = int(positive("minimum", minimum))
+        self.minimum = whole("minimum", minimum)
         self.labels = one_of("labels", labels, LABELS)
         self._state: dict[str, Tensor] = {}
 

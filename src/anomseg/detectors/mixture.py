@@ -13,7 +13,7 @@ from anomseg import scores
 from anomseg.detectors.base import Progress
 from anomseg.detectors.features import AUTO, FeatureDetector, feature_map
 from anomseg.detectors.fitting import FitLog
-from anomseg.detectors.options import one_of, positive
+from anomseg.detectors.options import one_of, positive, whole
 from anomseg.detectors.reservoir import ClassReservoir
 from anomseg.detectors.targets import LABELS, ClassTargets, Labels
 from anomseg.errors import CompatibilityError, DataError
@@ -69,12 +69,12 @@ class GaussianMixture(FeatureDetector):
         seed: int = 0,
     ) -> None:
         super().__init__(feature)
-        self.components = int(positive("components", components))
+        self.components = whole("components", components)
         self.covariance = one_of("covariance", covariance, ("diag", "full", "tied"))
         self.regularization = positive("regularization", regularization)
-        self.samples = int(positive("samples", samples))
-        self.minimum = int(positive("minimum", minimum))
-        self.iterations = int(positive("iterations", iterations))
+        self.samples = whole("samples", samples)
+        self.minimum = whole("minimum", minimum)
+        self.iterations = whole("iterations", iterations)
         self.reduction = one_of("reduction", reduction, ("max", "logsumexp"))
         self.prior = prior
         self.labels = one_of("labels", labels, LABELS)
