@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from anomseg.data import label_space, load_frames
+from anomseg.data import load_frames
 from anomseg.errors import ConfigError
 from anomseg.training.augment import AugmentConfig, augment
-from anomseg.training.losses import inverse_log_weights
+from anomseg.training.label_table import LabelTable
 from anomseg.types import VOID, Frame, UInt8Array
 
 
@@ -47,6 +47,9 @@ class LabelledConfig:
         workers: Loader processes; results are the same for any number.
         augment: How crops are made.
         limit: Use the first frames of each source only.
+        held_out: Classes of the space that the network is not to know.
+        held_out_images: What becomes of training images that show one: ``drop`` them, or take those pixels as
+            ``void``. Validation images stay; there such pixels are void.
     """
 
     space: str = "camvid"
@@ -56,42 +59,8 @@ class LabelledConfig:
     workers: int = 0
     augment: Mapping[str, Any] = field(default_factory=dict)
     limit: int | None = None
-
-
-class LabelTable:
-    """Every source's labels as rows of one table: the classes each may stand for, and its weight.
-
-    Row 0 is void. The rows of a source begin at its offset, so a raw label becomes a row by adding the offset.
-    """
-
-    def __init__(self, space: str, sources: Sequence[SourceConfig]) -> None:
-        target = label_space(space)
-        rows: list[tuple[int, ...]] = [()]
-        weights = [0.0]
-        self.offsets: list[int] = []
-        for source in sources:
-            mapping = label_space(source.benchmark).to(target)
-            self.offsets.append(len(rows))
-            rows += mapping.sets
-            weights += [source.loss_weight if len(classes) > 1 else 1.0 for classes in mapping.sets]
-        self.sets = torch.zeros(len(rows), len(target.names), dtype=torch.bool)
-        for row, classes in enumerate(rows):
-            self.sets[row, list(classes)] = True
-        self.weights = torch.tensor(weights)
-
-    def rows(self, source: int, classes: UInt8Array) -> Tensor:
-        """Table rows ``(H, W)`` int64 of a class map of the source; void becomes row 0."""
-        known = (
-            int(self.offsets[source + 1] if source + 1 < len(self.offsets) else len(self.sets)) - self.offsets[source]
-        )
-        raw = classes.astype(np.int64)
-        return torch.from_numpy(np.where(raw < known, raw + self.offsets[source], 0))
-
-    def balance(self, frequencies: Sequence[float]) -> Tensor:
-        """Row weights times the mean inverse-log class weight of the row's classes."""
-        per_class = torch.tensor(inverse_log_weights(frequencies))
-        mean = (self.sets * per_class).sum(1) / self.sets.sum(1).clamp_min(1)
-        return self.weights * mean
+    held_out: Sequence[str] = ()
+    held_out_images: Literal["drop", "void"] = "drop"
 
 
 class FrameStore:
@@ -113,11 +82,16 @@ class FrameStore:
             self._decoded[index] = (frame.image(), classes)
         return self._decoded[index]
 
-    def class_frequencies(self, count: int) -> list[float]:
-        """Share of labelled pixels of each class over all frames."""
+    def class_frequencies(self, lookup: UInt8Array, count: int) -> list[float]:
+        """Share of labelled pixels of each class over all frames.
+
+        Args:
+            lookup: ``(256,)`` uint8, the class of each label, 255 void.
+            count: How many classes there are.
+        """
         totals = np.zeros(256, np.int64)
         for index in range(len(self)):
-            totals += np.bincount(self[index][1].ravel(), minlength=256)
+            totals += np.bincount(lookup[self[index][1]].ravel(), minlength=256)
         totals[VOID] = 0
         known = totals[:count]
         return [float(share) for share in known / max(int(known.sum()), 1)]
@@ -173,14 +147,35 @@ class StreamSampler(Sampler[int]):
         return self.length
 
 
-def load_source(source: SourceConfig, roots: Mapping[str, str | None], limit: int | None) -> FrameStore:
+def load_source(
+    source: SourceConfig,
+    roots: Mapping[str, str | None],
+    limit: int | None,
+    held_out: Sequence[str] = (),
+    held_out_images: Literal["drop", "void"] = "void",
+) -> FrameStore:
     """Frames of one source.
+
+    Args:
+        source: Which.
+        roots: Folder of each data set.
+        limit: At most so many frames.
+        held_out: Classes, by the source's own names, that are not to be learned.
+        held_out_images: What becomes of images that show one.
 
     Raises:
         ConfigError: Its folder is not given.
-        DataError: Its folder cannot be used.
+        DataError: Its folder cannot be used, or nothing is left of it.
     """
     root = roots.get(source.benchmark)
     if not root:
         raise ConfigError(f"the recipe needs the folder of {source.benchmark}: add --roots.{source.benchmark} DIR")
-    return FrameStore(load_frames(source.benchmark, root=root, split=source.split, limit=limit))
+    frames = load_frames(
+        source.benchmark,
+        root=root,
+        split=source.split,
+        limit=limit,
+        held_out=held_out,
+        held_out_images=held_out_images if held_out else "keep",
+    )
+    return FrameStore(frames)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def set_valued_cross_entropy(logits: Tensor, labels: Tensor, sets: Tensor, weights: Tensor) -> Tensor:
@@ -52,3 +53,24 @@ def inverse_log_weights(frequencies: Sequence[float], constant: float = 1.10) ->
     raw = [1.0 / math.log(constant + share) for share in frequencies]
     mean = sum(raw) / len(raw)
     return [weight / mean for weight in raw]
+
+
+def sample_logits(logits: Tensor, size: tuple[int, int], stride: int = 1) -> Tensor:
+    """What every ``stride``-th pixel gets when logits are upsampled bilinearly to ``size``, without upsampling all.
+
+    Args:
+        logits: ``(B, C, h, w)`` float.
+        size: ``(H, W)`` of the image.
+        stride: Distance of the pixels, the first one in the corner.
+
+    Returns:
+        ``(B, C, ceil(H / stride), ceil(W / stride))``, equal to
+        ``interpolate(logits, size, mode="bilinear")[..., ::stride, ::stride]``.
+    """
+    if stride == 1:
+        return F.interpolate(logits, size, mode="bilinear", align_corners=False)
+    # Pixel centres, on the scale -1 .. 1 from edge to edge.
+    y, x = ((torch.arange(0, side, stride, device=logits.device) * 2 + 1) / side - 1 for side in size)
+    grid = torch.stack(torch.broadcast_tensors(x[None, :], y[:, None]), -1).to(logits.dtype)
+    grid = grid.expand(len(logits), -1, -1, -1)
+    return F.grid_sample(logits, grid, mode="bilinear", padding_mode="border", align_corners=False)

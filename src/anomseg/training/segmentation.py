@@ -1,13 +1,12 @@
-"""The stage that trains a segmenter: configuration, Lightning module, and what it leaves behind."""
+"""The stage that trains a segmenter: what it reads, and what it leaves behind."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -18,167 +17,37 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from anomseg.data import label_space
-from anomseg.errors import AnomsegError, ConfigError
-from anomseg.metrics import SegmentationIoU
+from anomseg.errors import CompatibilityError, ConfigError, DataError
+from anomseg.files import sha256_of_file
 from anomseg.registry import SEGMENTERS
 from anomseg.segmenters import Segmenter, load_segmenter, save_segmenter
-from anomseg.segmenters.pyramid import PyramidNet
+from anomseg.segmenters.checkpoint import load_checkpoint
 from anomseg.segmenters.scene import make_scene
+from anomseg.segmenters.trainable import EncoderNetwork
 from anomseg.training.augment import AugmentConfig
+from anomseg.training.label_table import LabelTable, TaughtClasses
 from anomseg.training.labelled import (
     CropDataset,
     FrameStore,
     LabelledConfig,
-    LabelTable,
     SourceConfig,
     StreamSampler,
     load_source,
 )
-from anomseg.training.losses import set_valued_cross_entropy
+from anomseg.training.module import SegmentationModule
+from anomseg.training.options import NetworkConfig, OptimiserConfig
 from anomseg.training.recipe import Recipe, StageConfig, configure
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """What to train.
-
-    Attributes:
-        network: Registered segmenter with random weights.
-        options: Its options; the classes come from the label space.
-        start: A saved segmenter whose weights to start from instead of random ones.
-        balance: Weigh classes by the inverse logarithm of their frequency.
-        auxiliary: Weight of the auxiliary loss, where the network has an auxiliary head.
-        loss_stride: The loss reads every n-th pixel of a crop in both directions; 2 saves a third of a step's time.
-        half: Store the result as float16.
-    """
-
-    network: str = "pyramid"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    start: str | None = None
-    balance: bool = True
-    auxiliary: float = 0.4
-    loss_stride: int = 1
-    half: bool = True
-
-
-@dataclass(frozen=True)
-class OptimiserConfig:
-    """How to train.
-
-    Attributes:
-        steps: Optimiser steps.
-        learning_rate: Peak of the schedule: linear warm-up, then a cosine to zero, stepped each iteration.
-        warmup: Share of the steps spent warming up.
-        weight_decay: AdamW's, on convolution kernels only.
-        clip: Bound of the gradient's norm.
-        validate_every: Steps between validations, which are also the points to resume from.
-        precision: Lightning's precision; ``bf16-mixed`` halves the time on processors with bfloat16.
-        channels_last: Memory layout; faster for convolutions.
-        accelerator: Lightning's accelerator.
-        devices: Lightning's devices.
-    """
-
-    steps: int = 7000
-    learning_rate: float = 2e-3
-    warmup: float = 0.03
-    weight_decay: float = 0.02
-    clip: float = 5.0
-    validate_every: int = 500
-    precision: str = "bf16-mixed"
-    channels_last: bool = True
-    accelerator: str = "auto"
-    devices: int = 1
-
-
-class SegmentationModule(lightning.LightningModule):
-    """Set-valued cross-entropy on crops, mean IoU on whole validation images."""
-
-    def __init__(
-        self,
-        segmenter: Segmenter,
-        sets: Tensor,
-        weights: Tensor,
-        network: NetworkConfig,
-        optimiser: OptimiserConfig,
-        seed: int,
-    ) -> None:
-        super().__init__()
-        self.segmenter, self.network, self.optimiser, self.seed = segmenter, network, optimiser, seed
-        self.register_buffer("sets", sets)
-        self.register_buffer("row_weights", weights)
-        self.seen = SegmentationIoU(len(segmenter.classes))
-
-    def _losses(self, batch: Tensor, rows: Tensor) -> Tensor:
-        sets, weights = self.get_buffer("sets"), self.get_buffer("row_weights")
-        if self.optimiser.channels_last:
-            batch = batch.contiguous(memory_format=torch.channels_last)
-        if isinstance(self.segmenter, PyramidNet):
-            main, auxiliary = self.segmenter.training_logits(batch)
-            # Labels at the auxiliary head's stride, taken at cell corners, are enough for deep supervision.
-            stride = rows.shape[-1] // auxiliary.shape[-1]
-            side = set_valued_cross_entropy(auxiliary, rows[:, ::stride, ::stride], sets, weights)
-        else:
-            main, side = self.segmenter(batch).logits, rows.new_zeros((), dtype=torch.float32)
-        rows = rows[:, :: self.network.loss_stride, :: self.network.loss_stride]
-        main = F.interpolate(main.float(), rows.shape[-2:], mode="bilinear", align_corners=False)
-        return set_valued_cross_entropy(main, rows, sets, weights) + self.network.auxiliary * side
-
-    def on_train_batch_start(self, batch: Any, index: int) -> None:
-        """Seed dropout by the step, so that a resumed run draws what the straight one draws."""
-        del batch, index
-        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
-
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        """One step on a batch of crops."""
-        del index
-        loss = self._losses(*batch)
-        if not torch.isfinite(loss):
-            raise AnomsegError(
-                f"the loss became {loss.item()} at step {self.global_step}; lower trainer.learning_rate, then run the "
-                "same command again: it continues from the last checkpoint"
-            )
-        self.log("train_loss", loss, prog_bar=True)
-        return loss
-
-    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> None:
-        """Loss and confusion on one whole image."""
-        del index
-        image, rows, classes = batch
-        self.log("val_loss", self._losses(image, rows), batch_size=1, on_epoch=True)
-        size = self.segmenter.working_size((classes.shape[-2], classes.shape[-1]))
-        output = self.segmenter(image, input_size=size)
-        logits = output.upsample(output.logits.float(), (classes.shape[-2], classes.shape[-1]))
-        self.seen.update(logits.argmax(1)[0], classes[0])
-
-    def on_validation_epoch_end(self) -> None:
-        """Report the mean IoU and start afresh."""
-        self.log("val_miou", self.seen.compute().miou, prog_bar=True)
-        self.seen = SegmentationIoU(len(self.segmenter.classes))
-
-    def configure_optimizers(self) -> Any:
-        """AdamW; warm-up and cosine, stepped each iteration."""
-        decayed = [p for p in self.segmenter.parameters() if p.ndim > 1]
-        others = [p for p in self.segmenter.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": decayed, "weight_decay": self.optimiser.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        adam = torch.optim.AdamW(groups, lr=self.optimiser.learning_rate)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            adam,
-            max_lr=self.optimiser.learning_rate,
-            total_steps=self.optimiser.steps + 1,
-            pct_start=self.optimiser.warmup,
-            cycle_momentum=False,
-        )
-        return {"optimizer": adam, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+from anomseg.types import UInt8Array
 
 
 class _Validation(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Whole images as the segmenter prepares them, with labels as rows and as classes."""
+    """Whole images as the segmenter prepares them, with labels as rows of the table and as the network's classes."""
 
-    def __init__(self, store: FrameStore, segmenter: Segmenter, table: LabelTable, source: int) -> None:
+    def __init__(
+        self, store: FrameStore, segmenter: Segmenter, table: LabelTable, source: int, lookup: UInt8Array
+    ) -> None:
         self.store, self.segmenter, self.table, self.source = store, segmenter, table, source
+        self.lookup = lookup
 
     def __len__(self) -> int:
         return len(self.store)
@@ -191,7 +60,7 @@ class _Validation(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
         inside = F.interpolate(rows[None, None].float(), scene.input_size, mode="nearest")[0, 0].long()
         rows = inside.new_zeros(batch.shape[-2:])  # row 0: the padding is void
         rows[: inside.shape[0], : inside.shape[1]] = inside
-        return batch, rows, torch.from_numpy(classes.astype("int64"))
+        return batch, rows, torch.from_numpy(self.lookup[classes].astype("int64"))
 
 
 class _Timer(Callback):
@@ -233,21 +102,79 @@ class SegmentationStage:
         self.validation = configure(SourceConfig, self.data.validation, f"{config.name}.data.validation")
         if self.optimiser.steps % self.optimiser.validate_every:
             raise ConfigError(f"{config.name}.trainer: steps must be a multiple of validate_every")
-        SEGMENTERS.get(self.network.network)
+        self.taught = TaughtClasses(self.data.space, self.data.held_out)
+        self.spaces = [label_space(source.benchmark) for source in [*self.sources, self.validation]]
+        self._check_network()
+
+    def _check_network(self) -> None:
+        kind = SEGMENTERS.get(self.network.network).factory
+        encoder = isinstance(kind, type) and issubclass(kind, EncoderNetwork)
+        asked = [name for name in ("encoder_start", "freeze_encoder") if getattr(self.network, name)]
+        if asked and not encoder:
+            raise ConfigError(
+                f"{self.name}.module: {asked[0]} is for networks on a published encoder, which "
+                f"{self.network.network} is not"
+            )
+        if self.network.start and self.network.encoder_start:
+            raise ConfigError(f"{self.name}.module: give start or encoder_start, not both")
+        smallest = getattr(kind, "smallest_batch", 1)
+        if self.data.batch_size < smallest:
+            raise ConfigError(
+                f"{self.name}.data: {self.network.network} normalises over the crops of a step; batch_size must be at "
+                f"least {smallest}"
+            )
 
     def check(self) -> None:
-        """Find the data before any training starts."""
-        for source in [*self.sources, self.validation]:
-            load_source(source, self.recipe.roots, self.data.limit)
+        """Find the data, and what the network starts from, before any training starts."""
+        start = self.network.encoder_start
+        if self.network.freeze_encoder and not (start or self.network.start):
+            raise ConfigError(
+                f"{self.recipe.name} trains a head on an encoder that is trained already: add "
+                f"--stages.{self.name}.module.encoder_start FILE"
+            )
+        if start and not Path(start).is_file():
+            raise DataError(f"no checkpoint at {start}; give the path of a .safetensors or .pth file")
+        self._load_stores()
+
+    def _load_stores(self) -> list[FrameStore]:
+        """Frames of each source, then those of the validation set, whose held-out pixels are void."""
+        rules: list[Literal["drop", "void"]] = [self.data.held_out_images] * len(self.sources)
+        return [
+            load_source(source, self.recipe.roots, self.data.limit, self.taught.withheld(space), rule)
+            for source, space, rule in zip(
+                [*self.sources, self.validation], self.spaces, [*rules, "void"], strict=True
+            )
+        ]  # fmt: skip
 
     def _segmenter(self) -> Segmenter:
         if self.network.start:
-            return load_segmenter(self.network.start)
-        space = label_space(self.data.space)
+            segmenter = load_segmenter(self.network.start)
+            if segmenter.classes != self.taught.names:
+                raise CompatibilityError(
+                    f"{self.network.start} knows other classes ({', '.join(segmenter.classes)}) than {self.name} "
+                    f"teaches ({', '.join(self.taught.names)})"
+                )
+            return segmenter
         torch.manual_seed(self.recipe.seed)
-        return SEGMENTERS.create(
-            self.network.network, classes=space.names, palette=space.palette, **dict(self.network.options)
+        segmenter = SEGMENTERS.create(
+            self.network.network,
+            classes=self.taught.names,
+            palette=self.taught.palette or None,
+            **dict(self.network.options),
         )
+        start = self.network.encoder_start
+        if start and isinstance(segmenter, EncoderNetwork):
+            segmenter.load_encoder(load_checkpoint(start), start)
+        return segmenter
+
+    def _row_weights(self, table: LabelTable, stores: Sequence[FrameStore]) -> Tensor:
+        if not self.network.balance:
+            return table.weights
+        exact = next((i for i, space in enumerate(self.spaces) if space.name == self.data.space), None)
+        if exact is None:
+            raise ConfigError(f"{self.name}.module.balance needs a source labelled in {self.data.space} itself")
+        lookup = self.taught.lookup(self.spaces[exact])
+        return table.balance(stores[exact].class_frequencies(lookup, len(self.taught.names)))
 
     def run(self, folder: Path, out: Path, *, quiet: bool = False) -> dict[str, Any]:
         """Train, or continue where a stopped run left off.
@@ -264,14 +191,9 @@ class SegmentationStage:
         lightning.seed_everything(self.recipe.seed, verbose=False)
         segmenter = self._segmenter()
         sources = [*self.sources, self.validation]
-        table = LabelTable(self.data.space, sources)
-        stores = [load_source(source, self.recipe.roots, self.data.limit) for source in sources]
-        weights = table.weights
-        if self.network.balance:
-            exact = next((i for i, source in enumerate(sources) if source.benchmark == self.data.space), None)
-            if exact is None:
-                raise ConfigError(f"{self.name}.module.balance needs a source labelled in {self.data.space} itself")
-            weights = table.balance(stores[exact].class_frequencies(len(segmenter.classes)))
+        table = LabelTable(self.taught, self.spaces, [source.loss_weight for source in sources])
+        stores = self._load_stores()
+        weights = self._row_weights(table, stores)
         if self.optimiser.channels_last:
             segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         module = SegmentationModule(segmenter, table.sets, weights, self.network, self.optimiser, self.recipe.seed)
@@ -279,7 +201,8 @@ class SegmentationStage:
         crops = CropDataset(stores[:-1], shares, table, self.augment, self.recipe.seed)
         sampler = StreamSampler(self.optimiser.validate_every * self.data.batch_size)
         train = DataLoader(crops, self.data.batch_size, sampler=sampler, num_workers=self.data.workers)
-        validation = DataLoader(_Validation(stores[-1], segmenter, table, len(sources) - 1), 1)
+        lookup = self.taught.lookup(self.spaces[-1])
+        validation = DataLoader(_Validation(stores[-1], segmenter, table, len(sources) - 1, lookup), 1)
         timer = _Timer()
         trainer = self._trainer(folder, [timer], quiet)
         last = folder / "last.ckpt"
@@ -296,9 +219,24 @@ class SegmentationStage:
             "seconds": round(timer.seconds, 1),
             "validation": {key: round(float(value), 4) for key, value in trainer.callback_metrics.items()},
             "data": {f"{one.benchmark}/{one.split}": len(store) for one, store in zip(sources, stores, strict=True)},
+            **self._provenance(),
         }
         save_segmenter(segmenter.eval(), out, half=self.network.half, meta=summary)
         return summary
+
+    def _provenance(self) -> dict[str, Any]:
+        """What the network was not taught, and what it started from."""
+        found: dict[str, Any] = {}
+        if self.data.held_out:
+            found["held_out"] = {"classes": list(self.data.held_out), "images": self.data.held_out_images}
+        if self.network.encoder_start:
+            path = Path(self.network.encoder_start)
+            found["encoder"] = {
+                "file": path.name,
+                "sha256": sha256_of_file(path),
+                "frozen": self.network.freeze_encoder,
+            }
+        return found
 
     def _trainer(self, folder: Path, callbacks: Sequence[Callback], quiet: bool) -> lightning.Trainer:
         checkpoint = ModelCheckpoint(
@@ -309,7 +247,7 @@ class SegmentationStage:
             devices=self.optimiser.devices,
             precision=self.optimiser.precision,  # type: ignore[arg-type]
             max_epochs=self.optimiser.steps // self.optimiser.validate_every,
-            gradient_clip_val=self.optimiser.clip,
+            gradient_clip_val=self.optimiser.clip or None,
             logger=CSVLogger(folder, name="log", version=_next_log(folder / "log")),
             callbacks=[checkpoint, *callbacks, *([] if quiet else [TQDMProgressBar(refresh_rate=10)])],
             enable_progress_bar=not quiet,

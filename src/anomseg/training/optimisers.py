@@ -1,0 +1,52 @@
+"""Optimiser and schedule of a network, as a recipe names them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+
+from anomseg.segmenters import Segmenter
+from anomseg.segmenters.trainable import EncoderNetwork
+from anomseg.training.options import OptimiserConfig
+
+
+def parameter_groups(segmenter: Segmenter, config: OptimiserConfig) -> list[dict[str, Any]]:
+    """Trained parameters by learning rate and weight decay; frozen ones are left out.
+
+    Args:
+        segmenter: The network.
+        config: What to do.
+
+    Returns:
+        Groups with ``params``, ``lr`` and ``weight_decay``.
+    """
+    encoder = set(segmenter.encoder.parameters()) if isinstance(segmenter, EncoderNetwork) else set()
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for parameter in segmenter.parameters():
+        if parameter.requires_grad:
+            rate = config.learning_rate * (config.encoder_rate if parameter in encoder else 1.0)
+            decay = config.weight_decay if parameter.ndim > 1 or config.decay_all else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+
+
+def build_optimiser(segmenter: Segmenter, config: OptimiserConfig) -> tuple[Optimizer, LRScheduler]:
+    """The optimiser of a network and its schedule, to be stepped each iteration."""
+    groups = parameter_groups(segmenter, config)
+    optimiser: Optimizer
+    if config.optimiser == "sgd":
+        optimiser = SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
+    else:
+        optimiser = AdamW(groups, lr=config.learning_rate)
+    if config.schedule == "poly":
+        return optimiser, LambdaLR(optimiser, lambda step: max(1 - step / config.steps, 0.0) ** config.power)
+    return optimiser, OneCycleLR(
+        optimiser,
+        max_lr=[group["lr"] for group in groups],
+        total_steps=config.steps + 1,
+        pct_start=config.warmup,
+        cycle_momentum=False,
+    )
