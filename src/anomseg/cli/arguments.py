@@ -23,12 +23,24 @@ DETECTOR_HELP = (
 
 
 def add_network(parser: ArgumentParser, default: str | None = "bundled", device: str = "auto") -> None:
-    """``--segmenter``, ``--size`` and ``--device``, with their defaults."""
+    """``--segmenter``, ``--size`` and ``--device``, with their defaults, and how the network is run."""
     parser.add_argument("--segmenter", type=str, default=default, help=SEGMENTER_HELP)
     parser.add_argument(
         "--size", type=str, default=None, help="working size HEIGHTxWIDTH of the network, instead of its own"
     )
     parser.add_argument("--device", type=str, default=device, help="cpu, cuda, cuda:1, mps, or auto: cuda if there")
+    parser.add_argument(
+        "--tile",
+        type=str,
+        default=None,
+        help="run the network on overlapping tiles of HEIGHTxWIDTH; the working size is then each image's own, "
+        "or --size",
+    )
+    parser.add_argument("--overlap", type=int, default=None, help="pixels that neighbouring tiles share; default 128")
+    parser.add_argument(
+        "--precision", type=str, default="float32", help="float32, or bfloat16 or float16 for mixed precision"
+    )
+    parser.add_argument("--compile", action="store_true", help="compile the network, which takes a while at its start")
 
 
 def add_run(parser: ArgumentParser) -> None:
@@ -37,8 +49,12 @@ def add_run(parser: ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="show no progress and no summary")
 
 
-def parse_size(text: str | None) -> tuple[int, int] | None:
+def parse_size(text: str | None, option: str = "--size") -> tuple[int, int] | None:
     """Read ``HEIGHTxWIDTH``.
+
+    Args:
+        text: The value; None where the option was not given.
+        option: What the user calls it.
 
     Raises:
         ConfigError: It is something else, or a side is out of range.
@@ -51,10 +67,10 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text.strip())
     if not match or min(int(side) for side in match.groups()) < 1:
-        raise ConfigError(f"--size {text!r} is not HEIGHTxWIDTH, such as 512x1024")
+        raise ConfigError(f"{option} {text!r} is not HEIGHTxWIDTH, such as 512x1024")
     height, width = (int(side) for side in match.groups())
     if height * width > 100_000_000:
-        raise ConfigError(f"--size {text} has more than 100 million pixels")
+        raise ConfigError(f"{option} {text} has more than 100 million pixels")
     return height, width
 
 
@@ -78,12 +94,21 @@ def parse_data(text: str) -> tuple[str, str, str | None]:
 
 
 def open_segmenter(options: Namespace) -> Segmenter:
-    """The network a command was asked for, on its device, at its working size."""
+    """The network a command was asked for, on its device, at its working size, run as asked."""
     from anomseg.inference.predictor import find_device
-    from anomseg.segmenters import load_segmenter
+    from anomseg.segmenters import load_segmenter, run_as
 
+    tile = parse_size(options.tile, "--tile")
+    if options.overlap is not None and tile is None:
+        raise ConfigError("--overlap goes with --tile; give the size of the tiles, such as --tile 512x1024")
     _check_has_weights(options.segmenter)
-    segmenter = load_segmenter(options.segmenter)
+    segmenter = run_as(
+        load_segmenter(options.segmenter),
+        precision=options.precision,
+        compile=options.compile,
+        tile=tile,
+        overlap=128 if options.overlap is None else options.overlap,
+    )
     size = parse_size(options.size)
     if size is not None:
         segmenter.size = size
