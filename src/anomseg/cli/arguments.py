@@ -115,6 +115,28 @@ def open_segmenter(options: Namespace) -> Segmenter:
     return segmenter.to(find_device(options.device))
 
 
+def open_segmenter_for(detectors: Sequence[Detector], options: Namespace) -> Segmenter | None:
+    """The network for some detectors: the one named, else the bundled one.
+
+    Detectors that own the network they score have it brought to the device and working size asked for.
+
+    Returns:
+        The network; None where none was named and every detector owns its own.
+    """
+    from anomseg.inference.predictor import find_device
+
+    size = parse_size(options.size)
+    owners = [detector for detector in detectors if detector.flags.owns_network]
+    for network in (detector.segmenter for detector in owners):
+        if network is not None:
+            network.to(find_device(options.device))
+            network.size = size or network.size
+    if options.segmenter is None and len(owners) == len(detectors):
+        return None
+    options.segmenter = options.segmenter or "bundled"
+    return open_segmenter(options)
+
+
 def _check_has_weights(text: str) -> None:
     # A network of random weights scores happily, and nothing in its maps says so.
     from anomseg.registry import SEGMENTERS, parse_spec

@@ -10,7 +10,7 @@ from anomseg.cli.arguments import (
     add_network,
     add_run,
     open_detectors,
-    open_segmenter,
+    open_segmenter_for,
     parse_shard,
     parse_size,
 )
@@ -87,8 +87,7 @@ def _subject(options: Namespace) -> dict[str, Any]:
         scores = ScoresDirectory(options.scores, options.scores_name)
         return {"segmenter": None, "detectors": {}, "scores": scores}
     detectors = dict(open_detectors(options.detector or ["energy"], options.seed))
-    options.segmenter = options.segmenter or "bundled"
-    return {"segmenter": open_segmenter(options), "detectors": detectors, "scores": None}
+    return {"segmenter": open_segmenter_for(list(detectors.values()), options), "detectors": detectors, "scores": None}
 
 
 def _evaluate(options: Namespace, subject: dict[str, Any], protocol: str, out: Path) -> int:

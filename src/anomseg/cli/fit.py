@@ -11,6 +11,7 @@ from anomseg.errors import EXIT_OK, EXIT_PARTIAL, ConfigError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+    from anomseg.detectors import Detector
     from anomseg.errors import FrameError
     from anomseg.types import Frame
 
@@ -25,9 +26,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--data",
         type=str,
         nargs="+",
-        required=True,
+        default=None,
         help="in-distribution frames: NAME=ROOT[@SPLIT] ..., split train "
-        "(or the set's own) where not given; a single NAME goes with --root",
+        "(or the set's own) where not given; a single NAME goes with --root; none for a detector "
+        "of several networks, such as ensemble:members=DIR+DIR, which is saved with copies of them",
     )
     parser.add_argument("--root", type=str, default=None, help="folder of a single --data NAME")
     parser.add_argument("--limit", type=int, default=None, help="use the first frames of each data set only")
@@ -39,12 +41,17 @@ def run(options: Namespace) -> int:
     """Fit and save; exit code 1 where frames had to be skipped."""
     from anomseg.cli.output import Progress, say, warn
     from anomseg.data import dataset_spec, load_frames
-    from anomseg.detectors import check_writable, save_detector
+    from anomseg.detectors import check_writable, is_fitted_on_frames, save_detector
 
     named = open_detectors([options.detector])
     if len(named) != 1:
         raise ConfigError("anomseg fit takes one detector at a time")
-    (name, detector), segmenter = named[0], open_segmenter(options)
+    name, detector = named[0]
+    if detector.flags.owns_network and not is_fitted_on_frames(detector):
+        return _pack(name, detector, options)
+    if not options.data:
+        raise ConfigError("anomseg fit needs frames; write --data NAME=ROOT, such as --data camvid=CamVid")
+    segmenter = open_segmenter(options)
     if options.root and len(options.data) != 1:
         raise ConfigError("--root goes with a single --data NAME; write NAME=ROOT for several")
     check_writable(options.out)
@@ -68,3 +75,16 @@ def run(options: Namespace) -> int:
     skipped = (detector.fitted_on or {}).get("skipped") or []
     say(f"{name} fitted on {len(frames) - len(skipped)} frames, saved to {options.out}", options.quiet)
     return EXIT_PARTIAL if skipped else EXIT_OK
+
+
+def _pack(name: str, detector: Detector, options: Namespace) -> int:
+    """Save a detector that has nothing to fit with the networks that it carries."""
+    from anomseg.cli.output import say
+    from anomseg.detectors import save_detector
+
+    if options.data:
+        raise ConfigError(f"{name} needs no fitting, only its networks are saved; leave --data out")
+    detector.needs(None)
+    save_detector(detector, options.out)
+    say(f"{name} needs no fitting; saved with {len(detector.networks())} networks to {options.out}", options.quiet)
+    return EXIT_OK

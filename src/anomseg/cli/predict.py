@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anomseg.cli.arguments import DETECTOR_HELP, add_network, add_run, open_detectors, open_segmenter
+from anomseg.cli.arguments import DETECTOR_HELP, add_network, add_run, open_detectors, open_segmenter_for
 from anomseg.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTIAL
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of this command."""
     parser.add_argument("inputs", type=str, nargs="+", help="images, folders, globs, or @list.txt")
-    add_network(parser)
+    add_network(parser, default=None)
     parser.add_argument("--detector", type=str, action="append", help=DETECTOR_HELP + "; default energy")
     parser.add_argument(
         "--out", type=str, default="anomseg-out", help="folder of the results; several detectors get a subfolder each"
@@ -50,7 +50,7 @@ def run(options: Namespace) -> int:
     from anomseg.inference import predict_to_directory
 
     detectors = open_detectors(options.detector or ["energy"], options.seed)
-    segmenter = open_segmenter(options)
+    segmenter = open_segmenter_for([detector for _, detector in detectors], options)
     formats = [part.strip() for part in options.format.split(",") if part.strip()]
     code = EXIT_OK
     for name, detector in detectors:

@@ -1,7 +1,13 @@
 """Detectors: a scene goes in, an anomaly map comes out; higher means more anomalous, everywhere."""
 
-from anomseg.detectors.base import Detector, Progress, Upsample, anomaly_maps
-from anomseg.detectors.catalog import DEFAULT_DETECTOR, create_detector, detector_names, resolve_detector
+from anomseg.detectors.base import Detector, Progress, Upsample, anomaly_maps, network_of
+from anomseg.detectors.catalog import (
+    DEFAULT_DETECTOR,
+    create_detector,
+    detector_names,
+    is_fitted_on_frames,
+    resolve_detector,
+)
 from anomseg.detectors.fitting import overlapping_frames
 from anomseg.detectors.saved import (
     check_writable,
@@ -21,7 +27,9 @@ __all__ = [
     "create_detector",
     "detector_names",
     "is_detector_directory",
+    "is_fitted_on_frames",
     "load_detector",
+    "network_of",
     "overlapping_frames",
     "resolve_detector",
     "save_detector",

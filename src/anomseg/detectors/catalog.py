@@ -88,6 +88,17 @@ def detector_names(tag: str | None = None) -> list[str]:
     return DETECTORS.names(tag)
 
 
+def is_fitted_on_frames(detector: Detector) -> bool:
+    """Whether a detector has anything to fit: it must be, or may be, fitted.
+
+    Example:
+        >>> is_fitted_on_frames(create_detector("sml")), is_fitted_on_frames(create_detector("msp"))
+        (True, False)
+    """
+    tags = DETECTORS.get(detector.registry_name).tags if detector.registry_name in DETECTORS else frozenset()
+    return detector.flags.needs_fit or "fittable" in tags
+
+
 def create_detector(spec: str | Spec, **options: Any) -> Detector:
     """Build a detector by its name.
 

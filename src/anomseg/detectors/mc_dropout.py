@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from anomseg.detectors.base import Upsample
-from anomseg.detectors.options import share, whole
+from anomseg.detectors.options import fraction, whole
 from anomseg.detectors.passes import Average, Measure, PassesDetector, one_by_one
 from anomseg.detectors.seeding import frame_randomness
 from anomseg.segmenters.base import Segmenter
@@ -54,7 +54,7 @@ class MCDropout(PassesDetector):
     ) -> None:
         super().__init__(measure, average, normalized, upsample, check_logits)
         self.passes = whole("passes", passes)
-        self.p = p if p is None else share("p", p)
+        self.p = p if p is None else fraction("p", p)
         self.seed = seed
 
     @property
@@ -89,7 +89,7 @@ def dropout_rates(network: nn.Module | None, p: float | None) -> Iterator[None]:
 
     Args:
         network: The network; None where there is none.
-        p: The rate in [0, 1); None leaves them as they are.
+        p: The rate in [0, 1]; None leaves them as they are.
     """
     layers = (
         []

@@ -57,21 +57,6 @@ def not_negative(name: str, value: float) -> float:
     return value
 
 
-def share(name: str, value: float) -> float:
-    """Return ``value`` if it lies in [0, 1).
-
-    Raises:
-        ConfigError: It does not.
-
-    Example:
-        >>> share("p", 0.5)
-        0.5
-    """
-    if not_negative(name, value) >= 1:
-        raise ConfigError(f"{name} must be below 1, got {value!r}")
-    return value
-
-
 def whole(name: str, value: int) -> int:
     """Return ``value`` if it is a whole number above 0.
 

@@ -11,14 +11,13 @@ from typing import Any, Literal
 from anomseg.benchmarks import Benchmark, Protocol, get_benchmark, resolve_protocol
 from anomseg.data import ValueTable, frame_fingerprint
 from anomseg.data.label_mapping import concepts_of
-from anomseg.detectors import Detector, resolve_detector, segmenter_matches
+from anomseg.detectors import Detector, network_of, resolve_detector, segmenter_matches
 from anomseg.errors import CompatibilityError, ConfigError, DataError, FrameError
 from anomseg.evaluation.maps import LABELS_FOLDER
 from anomseg.evaluation.run_folder import RUN_FILE, RunRecord, Shard
 from anomseg.evaluation.scores_dir import ScoresDirectory
 from anomseg.evaluation.segmentation import FOLDER as SEGMENTATION_FOLDER
 from anomseg.evaluation.segmentation import ClassTable, class_table
-from anomseg.evaluation.sources import network_of
 from anomseg.files import sha256_of_file
 from anomseg.inference.inputs import number_duplicates, safe_name
 from anomseg.inference.provenance import plain, state_hash

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anomseg.detectors import Detector, anomaly_maps
+from anomseg.detectors import Detector, anomaly_maps, network_of
+from anomseg.detectors.seeding import frame_seed
 from anomseg.errors import ConfigError, FrameError
 from anomseg.evaluation.scores_dir import ScoresDirectory
-from anomseg.inference.predictor import check_scores, frame_seed
+from anomseg.inference.predictor import check_scores
 from anomseg.segmenters import Scene, Segmenter, make_scene
 from anomseg.segmenters.base import Size
 from anomseg.types import Needs, UInt8Array
@@ -190,8 +191,3 @@ class FolderSource:
     def prediction(self) -> UInt8Array | None:
         """None: there is no network."""
         return None
-
-
-def network_of(detector: Detector, segmenter: Segmenter | None) -> Segmenter | None:
-    """The network that a detector scores: its own, or else the one given."""
-    return getattr(detector, "segmenter", None) if detector.flags.owns_network else segmenter

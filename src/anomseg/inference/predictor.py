@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from anomseg.detectors.base import Detector, anomaly_maps
+from anomseg.detectors.base import Detector, anomaly_maps, network_of
+from anomseg.detectors.seeding import frame_seed
 from anomseg.errors import CompatibilityError, ConfigError, FrameError
 from anomseg.inference.prediction import Prediction
 from anomseg.inference.provenance import describe
@@ -28,7 +28,7 @@ class Predictor:
     """A network and a detector made ready to score images.
 
     Args:
-        segmenter: The network; a detector that carries its own may go without.
+        segmenter: The network; a detector that owns its network goes without, and scores its own in any case.
         detector: Ready to score.
         size: Working size ``(height, width)`` that overrides the segmenter's.
         device: Where to run; ``"auto"`` takes a GPU if there is one, None leaves the network where it is.
@@ -52,8 +52,7 @@ class Predictor:
         seed: int = 0,
         segmentation: bool = True,
     ) -> None:
-        own = getattr(detector, "segmenter", None)
-        self.segmenter: Segmenter | None = segmenter if segmenter is not None else own
+        self.segmenter: Segmenter | None = network_of(detector, segmenter)
         self.detector = detector
         self.size = size
         self.roi = roi
@@ -216,9 +215,3 @@ def find_device(device: str | torch.device | None, segmenter: Segmenter | None =
     except (RuntimeError, AssertionError, ImportError) as error:
         raise ConfigError(f"device {device!r} is not available here; use cpu or auto") from error
     return found
-
-
-def frame_seed(seed: int, frame_ids: Sequence[str]) -> int:
-    """A seed from the run's seed and the frames' names, the same in every process."""
-    text = "\x00".join([str(seed), *frame_ids])
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:7], "big")
