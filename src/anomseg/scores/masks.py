@@ -129,11 +129,7 @@ def _probabilities(class_logits: Tensor, mask_logits: Tensor, least: int = 2) ->
         raise CompatibilityError(f"{shapes}: at least {least} columns are needed, the no-object one last")
     if not (class_logits.is_floating_point() and mask_logits.is_floating_point()):
         raise CompatibilityError(f"class and mask logits are floating point, got {mask_logits.dtype}")
-    return _at_least_float32(class_logits).softmax(2), mask_logits
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.to(torch.float32)
+    return class_logits.to(torch.promote_types(class_logits.dtype, torch.float32)).softmax(2), mask_logits
 
 
 def _claims(weights: Tensor, mask_logits: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
@@ -148,11 +144,12 @@ def _claims(weights: Tensor, mask_logits: Tensor, reduce: Callable[[Tensor], Ten
         ``(B, R, *S)``.
     """
     queries, space = mask_logits.shape[1], mask_logits.shape[2:]
+    kind = torch.promote_types(weights.dtype, mask_logits.dtype)
     flat = mask_logits.reshape(*mask_logits.shape[:2], -1)
     piece = max(1, PIECE // max(1, queries))
     # Image by image: products over a batch may round otherwise than those over one image.
     images = [
-        torch.cat([reduce(w.T @ _at_least_float32(part).sigmoid()) for part in masks.split(piece, 1)], 1)
+        torch.cat([reduce(w.T.to(kind) @ part.to(kind).sigmoid()) for part in masks.split(piece, 1)], 1)
         for w, masks in zip(weights.unbind(), flat.unbind(), strict=True)
     ]
     return torch.stack(images).reshape(len(images), -1, *space)
