@@ -163,7 +163,7 @@ def _convolutions(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Conv2d
 
 def _stride(network: nn.Module, path: str) -> int:
     stride = network.get_submodule(path).stride
-    return int(stride[0])  # type: ignore[index, arg-type]
+    return int(stride[0])  # type: ignore[index]
 
 
 def _inside(path: str, root: str) -> bool:

@@ -20,13 +20,13 @@ class Tap:
     Attributes:
         path: Dotted path of the submodule whose output is taken; the network's own output where empty.
         info: Channels and stride of the map.
-        part: Index, key or attribute of the output where it is no tensor; its first tensor when not given.
+        part: Indices, keys or attributes that lead into an output that is no tensor; its first tensor is taken.
         layout: How the output becomes ``(B, D, h, w)``.
     """
 
     path: str
     info: FeatureInfo
-    part: int | str | None = None
+    part: tuple[int | str, ...] = ()
     layout: Layout = field(default_factory=Map)
 
     def pick(self, output: Any) -> Tensor:
@@ -36,13 +36,17 @@ class Tap:
             CompatibilityError: The output holds no such part, or it is no tensor.
         """
         picked = output
-        if isinstance(self.part, str) and not isinstance(output, Mapping):
-            picked = getattr(output, self.part, None)
-        elif self.part is not None:
-            picked = output[self.part]
+        try:
+            for step in self.part:
+                attribute = isinstance(step, str) and not isinstance(picked, Mapping)
+                picked = getattr(picked, str(step)) if attribute else picked[step]
+        except (AttributeError, LookupError, TypeError):
+            picked = None
         tensor = first_tensor(picked)
         if tensor is None:
-            raise CompatibilityError(f"layer {self.path!r} gave a {type(output).__name__} without a tensor to tap")
+            raise CompatibilityError(
+                f"layer {self.path!r} gave a {type(output).__name__} without the tensor that is tapped"
+            )
         return tensor
 
 
