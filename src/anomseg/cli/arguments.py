@@ -22,12 +22,29 @@ DETECTOR_HELP = (
 )
 
 
-def add_network(parser: ArgumentParser, default: str | None = "bundled", device: str = "auto") -> None:
-    """``--segmenter``, ``--size`` and ``--device``, with their defaults, and how the network is run."""
+def add_network(
+    parser: ArgumentParser,
+    default: str | None = "bundled",
+    device: str = "auto",
+    sizes: Sequence[str] | None = None,
+) -> None:
+    """``--segmenter``, ``--size`` and ``--device``, with their defaults, and how the network is run.
+
+    Args:
+        parser: The command's.
+        default: Of ``--segmenter``.
+        device: Default of ``--device``.
+        sizes: Default of ``--size`` where it takes several; None where it takes one.
+    """
     parser.add_argument("--segmenter", type=str, default=default, help=SEGMENTER_HELP)
-    parser.add_argument(
-        "--size", type=str, default=None, help="working size HEIGHTxWIDTH of the network, instead of its own"
-    )
+    if sizes is None:
+        parser.add_argument(
+            "--size", type=str, default=None, help="working size HEIGHTxWIDTH of the network, instead of its own"
+        )
+    else:
+        parser.add_argument(
+            "--size", type=str, nargs="+", default=list(sizes), help="sizes HEIGHTxWIDTH of images and network"
+        )
     parser.add_argument("--device", type=str, default=device, help="cpu, cuda, cuda:1, mps, or auto: cuda if there")
     parser.add_argument(
         "--tile",
@@ -96,14 +113,13 @@ def parse_data(text: str) -> tuple[str, str, str | None]:
 def open_segmenter(options: Namespace) -> Segmenter:
     """The network a command was asked for, on its device, at its working size, run as asked."""
     from anomseg.inference.predictor import find_device
-    from anomseg.segmenters import load_segmenter, run_as
+    from anomseg.segmenters import run_as
 
     tile = parse_size(options.tile, "--tile")
     if options.overlap is not None and tile is None:
         raise ConfigError("--overlap goes with --tile; give the size of the tiles, such as --tile 512x1024")
-    _check_has_weights(options.segmenter)
     segmenter = run_as(
-        load_segmenter(options.segmenter),
+        open_network(options.segmenter),
         precision=options.precision,
         compile=options.compile,
         tile=tile,
@@ -137,8 +153,19 @@ def open_segmenter_for(detectors: Sequence[Detector], options: Namespace) -> Seg
     return open_segmenter(options)
 
 
+def open_network(text: str) -> Segmenter:
+    """The plain network that a text names.
+
+    Raises:
+        ConfigError: It would have random weights, which score happily with nothing in their maps to show it.
+    """
+    from anomseg.segmenters import load_segmenter
+
+    _check_has_weights(text)
+    return load_segmenter(text)
+
+
 def _check_has_weights(text: str) -> None:
-    # A network of random weights scores happily, and nothing in its maps says so.
     from anomseg.registry import SEGMENTERS, parse_spec
 
     spec = parse_spec(text)
