@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from hf_networks import tiny_model
 from onnx_networks import kept_network
 from torch import nn
 
@@ -20,6 +21,7 @@ from anomseg.segmenters import (
     save_segmenter,
 )
 from anomseg.segmenters.catalog import BUNDLED
+from anomseg.segmenters.guarded import MissingExtraError
 
 CLASSES = ["road", "sky", "car", "tree", "sign"]
 
@@ -27,6 +29,13 @@ CLASSES = ["road", "sky", "car", "tree", "sign"]
 def _plain_network() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, len(CLASSES), 1))
+
+
+def _extra(name: str, **options):
+    try:
+        return SEGMENTERS.create(name, random_weights=True, **options)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
 
 
 BUILDERS = {
@@ -43,11 +52,16 @@ BUILDERS = {
     "onnx": lambda: SEGMENTERS.create(
         "onnx", model=kept_network(features=True), classes=CLASSES, divisor=2, output="logits"
     ),
+    "smp": lambda: _extra("smp", arch="fpn", encoder="resnet18", classes=CLASSES, void=True, size=(64, 96)),
+    "timm": lambda: _extra("timm", model="test_convnext"),
     "bundled": lambda: load_segmenter("bundled"),
+    "hf": lambda: load_segmenter(tiny_model("segformer", CLASSES)),
 }
+# One name, two kinds of head.
+BUILDERS["hf mask head"] = lambda: load_segmenter(tiny_model("mask2former", CLASSES))
 
 
-@pytest.fixture(params=SEGMENTERS.names())
+@pytest.fixture(params=[*SEGMENTERS.names(), "hf mask head"])
 def segmenter(request):
     if request.param not in BUILDERS:
         pytest.fail(f"the registered segmenter {request.param} has no builder here")
@@ -69,7 +83,8 @@ def test_output_shapes_and_names(segmenter):
     assert len(segmenter.palette) == len(segmenter.classes) == len(set(segmenter.classes))
     assert scene.logits().shape == (1, len(segmenter.classes), 50, 77)
     assert torch.isfinite(scene.logits()).all()
-    assert scene.prediction().shape == (1, 50, 77)
+    if segmenter.classes:
+        assert scene.prediction().shape == (1, 50, 77)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (33, 47), (64, 96), (201, 64)])

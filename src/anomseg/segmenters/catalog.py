@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,27 @@ SEGMENTERS.register(
     "anomseg.segmenters.onnx:OnnxSegmenter",
     "your own network that gives logits, run by ONNX Runtime: onnx:NETWORK.onnx",
     tags=("logits", "features", "void"),
+    path_option="model",
+)
+SEGMENTERS.register(
+    "hf",
+    "anomseg.segmenters.huggingface.loading:load_transformers",
+    "Hugging Face transformers, per-pixel and mask heads: hf:DIRECTORY or hf:HUB_ID",
+    tags=("logits", "masks", "features", "negative"),
+    path_option="model",
+)
+SEGMENTERS.register(
+    "smp",
+    "anomseg.segmenters.smp_network:SMPNetwork",
+    "segmentation-models-pytorch: smp:WEIGHTS;arch=unet;encoder=resnet34, or smp:DIRECTORY of its save_pretrained",
+    tags=("logits", "features", "void", "extra"),
+    path_option="weights",
+)
+SEGMENTERS.register(
+    "timm",
+    "anomseg.segmenters.timm_backbone:TimmBackbone",
+    "a backbone of timm, features without classes: timm:resnet50;weights=FILE",
+    tags=("features", "extra"),
     path_option="model",
 )
 SEGMENTERS.register(
@@ -117,9 +139,19 @@ def load_segmenter(
             raise ConfigError(f"{spec.name} wraps a network in Python; from the command line use a saved directory")
         merged = {**spec.options, **{key: _as_text(value) for key, value in options.items()}}
         return SEGMENTERS.create_from(Spec(spec.name, spec.path, merged)).eval()
+    if _is_of_transformers(what):
+        return SEGMENTERS.create("hf", model=what, **options)
     if callable(what):
         return SEGMENTERS.create("module", network=what, **options)
     raise ConfigError(f"{what!r} is no segmenter; give a name, a directory, a module or a callable")
+
+
+def _is_of_transformers(what: object) -> bool:
+    if "transformers" not in sys.modules:
+        return False
+    from anomseg.segmenters.huggingface import is_transformers_object  # noqa: PLC0415 - only beside transformers
+
+    return is_transformers_object(what)
 
 
 def _as_text(value: Any) -> str:
