@@ -86,6 +86,8 @@ class SegmentationOutput:
 def _resize(maps: Tensor, size: Size) -> Tensor:
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
+    if maps.shape[1] == 0:  # logits of a backbone without classes; interpolation takes no empty tensor
+        return maps.new_zeros(len(maps), 0, *size)
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
