@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import torch
+from hf_backbones import BACKBONES, backbone
+
+from anomseg.detectors.posthoc import MSP
+from anomseg.errors import CompatibilityError, ConfigError
+from anomseg.segmenters import make_scene
+from anomseg.segmenters.huggingface.backbone import (
+    BACKBONE_KINDS,
+    TransformersBackbone,
+    backbone_architecture,
+    load_backbone,
+)
+from anomseg.segmenters.huggingface.preprocessing import Preprocessing
+
+
+def _image(size, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+
+
+@pytest.mark.parametrize("model_type", BACKBONE_KINDS)
+def test_every_backbone_gives_the_maps_that_it_promises_and_no_classes(model_type):
+    segmenter = load_backbone(backbone(model_type))
+    assert segmenter.provides == {"features", "gradient"}
+    names = tuple(segmenter.feature_info)
+    scene = make_scene([_image((50, 77))], ["a"], segmenter, features=names)
+    height, width = scene.images.shape[-2:]
+    assert not height % segmenter.divisor
+    for name, info in segmenter.feature_info.items():
+        found = scene.output.features[name]
+        assert found.shape == (1, info.channels, height // info.stride, width // info.stride), name
+        assert torch.isfinite(found).all()
+    assert scene.output.logits.shape == (1, 0, height, width)
+    assert scene.logits().shape == (1, 0, 50, 77)
+
+
+@pytest.mark.parametrize("model_type", ["swin", "dinov2", "resnet", "vit"])
+def test_rebuilt_from_its_options_it_gives_the_same(model_type):
+    import transformers
+
+    segmenter = load_backbone(
+        backbone(model_type), Preprocessing((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), 255.0, True, 64, 200)
+    )
+    options = segmenter.config()
+    kind = getattr(transformers, BACKBONE_KINDS[model_type])
+    twin = kind(transformers.CONFIG_MAPPING[model_type].from_dict(options["architecture"]))
+    twin.load_state_dict(segmenter.network.state_dict())
+    facts = {key: options[key] for key in ("scale", "bgr", "shortest_edge", "longest_edge")}
+    again = load_backbone(twin, Preprocessing(tuple(options["mean"]), tuple(options["std"]), **facts))
+    assert again.identity() == segmenter.identity()
+    name = list(segmenter.feature_info)[-1]
+    image = _image((40, 61))
+    ours, theirs = (
+        make_scene([image], ["a"], net, features=[name]).output.features[name] for net in (segmenter, again)
+    )
+    assert torch.equal(ours, theirs)
+
+
+def test_pixels_reach_the_network_as_its_files_say():
+    segmenter = load_backbone(backbone("resnet"), Preprocessing((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), 255.0, True))
+    heard = []
+    handle = segmenter.network.register_forward_pre_hook(lambda module, inputs: heard.append(inputs[0]))
+    batch = torch.rand(1, 3, 32, 32)
+    segmenter(batch, features=["stage1"])
+    handle.remove()
+    expected = torch.stack([(255 * batch[0, 2 - c] - (1 + c)) / (4 + c) for c in range(3)])[None]
+    torch.testing.assert_close(heard[0], expected)
+
+
+def test_a_small_image_leaves_no_trace_in_later_ones():
+    segmenter = load_backbone(backbone("swin"))
+    large = torch.rand(1, 3, 96, 128)
+    names = ["stage1", "stage2.block1.key"]
+    before = segmenter(large, features=names).features
+    segmenter(torch.rand(1, 3, 32, 32), features=names)
+    after = segmenter(large, features=names).features
+    assert all(torch.equal(before[name], after[name]) for name in names)
+
+
+def test_the_gradient_of_a_feature_reaches_the_image():
+    segmenter = load_backbone(backbone("dinov2_with_registers"))
+    batch = torch.rand(1, 3, 32, 48).requires_grad_()
+    segmenter(batch, features=["block2.key"]).features["block2.key"].sum().backward()
+    assert batch.grad is not None
+    assert batch.grad.abs().sum() > 0
+
+
+def test_what_needs_classes_is_refused_in_one_line():
+    segmenter = load_backbone(backbone("resnet"))
+    with pytest.raises(CompatibilityError, match="msp reads class logits, and hf has no classes"):
+        MSP().needs(segmenter)
+    with pytest.raises(ConfigError, match=r"unknown feature.*did you mean 'stage1'"):
+        segmenter(torch.rand(1, 3, 32, 32), features=["stage_1"])
+
+
+def test_another_class_of_the_same_type_says_which_is_wanted():
+    from transformers import Dinov2Config, Dinov2Model
+
+    options = {key: value for key, value in BACKBONES["dinov2"].items() if key != "intermediate_size"}
+    with pytest.raises(CompatibilityError, match=r"build it as transformers\.Dinov2Backbone"):
+        TransformersBackbone(Dinov2Model(Dinov2Config(**options)))
+    with pytest.raises(CompatibilityError, match="'bert', which is no known backbone; those are convnext"):
+        backbone_architecture({"model_type": "bert"}, "x")
+
+
+def test_every_stage_of_a_pyramid_is_given_out():
+    assert backbone_architecture({"model_type": "resnet"}, "x")["out_features"] == [
+        "stage1",
+        "stage2",
+        "stage3",
+        "stage4",
+    ]
+    # of a plain vision transformer only the last, since each costs a pass through the norm
+    assert backbone_architecture({"model_type": "dinov2"}, "x")["out_features"] == ["stage12"]
