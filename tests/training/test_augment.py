@@ -60,3 +60,28 @@ def test_colour_changes_pixels_but_never_labels():
     pixels, labels = augment(image, classes, config, np.random.default_rng(3))
     assert not np.array_equal(pixels, image)
     assert np.array_equal(labels, classes)
+
+
+def test_black_padding_lies_around_the_image():
+    image, classes = _pair(20, 30)
+    config = AugmentConfig(crop=(27, 30), scale=(1.0, 1.0), flip=0.0, pad="black", **PLAIN)
+    pixels, labels = augment(image, classes, config, np.random.default_rng(0))
+    assert np.array_equal(pixels[3:23], image)
+    assert np.array_equal(labels[3:23], classes)
+    assert not pixels[:3].any()
+    assert not pixels[23:].any()
+    assert (labels[:3] == 255).all()
+    assert (labels[23:] == 255).all()
+
+
+def test_scales_follow_the_law():
+    """Half of the uniform scales lie below the middle, half of the logarithmic ones below the geometric mean."""
+    image, classes = np.full((64, 4, 3), 255, np.uint8), np.zeros((64, 4), np.uint8)
+
+    def heights(law):
+        config = AugmentConfig(crop=(256, 1), scale=(1.0, 4.0), scale_law=law, flip=0.0, pad="black", **PLAIN)
+        draws = (augment(image, classes, config, np.random.default_rng(seed))[1] for seed in range(400))
+        return np.array([(labels != 255).sum() for labels in draws]) / 64
+
+    assert np.median(heights("uniform")) == np.clip(np.median(heights("uniform")), 2.2, 2.8)
+    assert np.median(heights("log")) == np.clip(np.median(heights("log")), 1.75, 2.25)

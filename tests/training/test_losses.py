@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from anomseg.training.losses import inverse_log_weights, set_valued_cross_entropy
+from anomseg.training.losses import inverse_log_weights, sample_logits, set_valued_cross_entropy
 
 
 @given(st.integers(0, 2**31), st.integers(2, 7))
@@ -69,3 +69,12 @@ def test_rare_classes_weigh_more_and_the_mean_is_one():
     assert np.all(np.diff(weights) > 0)
     assert np.mean(weights) == pytest.approx(1)
     assert weights[0] / weights[3] == pytest.approx(math.log(1.15) / math.log(1.6))
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 40), st.integers(1, 40), st.integers(1, 4))
+def test_sampled_logits_are_those_of_full_upsampling_at_the_same_pixels(h, w, height, width, stride):
+    logits = torch.randn(2, 3, h, w, generator=torch.Generator().manual_seed(h * w))
+    full = F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(
+        sample_logits(logits, (height, width), stride), full[..., ::stride, ::stride], rtol=1e-4, atol=1e-4
+    )

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from tiny_camvid import write_split
 
 from anomseg.data import load_frames
 from anomseg.errors import ConfigError
@@ -32,19 +32,6 @@ stages:
 """
 
 
-def _write(root, split, count, values):
-    rng = np.random.default_rng(len(split))
-    for index in range(count):
-        label = np.zeros((48, 64), np.uint8)
-        label[20:] = values[index % len(values)]
-        label[:2, :2] = 255
-        pixels = np.repeat((label.astype(int)[..., None] * 20 % 256), 3, 2) + rng.integers(0, 20, (48, 64, 3))
-        for folder, array in (("images", pixels.astype(np.uint8)), ("labels", label)):
-            path = root / folder / split / f"0001TP_{index:04d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(array).save(path)
-
-
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
@@ -53,9 +40,9 @@ pytestmark = [
 
 @pytest.fixture
 def recipe(tmp_path):
-    _write(tmp_path / "camvid", "train", 4, [3, 8])
-    _write(tmp_path / "camvid", "val", 2, [3, 8])
-    _write(tmp_path / "idd", "train", 3, [0, 3])
+    write_split(tmp_path / "camvid", "train", 4, [3, 8])
+    write_split(tmp_path / "camvid", "val", 2, [3, 8])
+    write_split(tmp_path / "idd", "train", 3, [0, 3])
     path = tmp_path / "tiny.yaml"
     path.write_text(RECIPE.format(camvid=tmp_path / "camvid", idd=tmp_path / "idd"))
     return path

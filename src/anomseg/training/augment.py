@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,10 @@ class AugmentConfig:
 
     Attributes:
         crop: ``(height, width)`` of the crop.
-        scale: Range of the random scale, drawn log-uniformly.
+        scale: Range of the random scale.
+        scale_law: How it is drawn: ``log`` favours no factor over its inverse, ``uniform`` is that of most papers.
+        pad: What fills a crop that exceeds the scaled image: ``edge`` repeats its last pixels, right and below;
+            ``black`` lies around it.
         flip: Probability of a horizontal flip.
         colour: Strength of brightness, contrast and saturation jitter (0.4: factors from 0.6 to 1.4).
         gamma: Strength of the random gamma (0.3: exponents from 1/1.3 to 1.3).
@@ -25,6 +29,8 @@ class AugmentConfig:
 
     crop: tuple[int, int] = (240, 320)
     scale: tuple[float, float] = (0.6, 1.4)
+    scale_law: Literal["log", "uniform"] = "log"
+    pad: Literal["edge", "black"] = "edge"
     flip: float = 0.5
     colour: float = 0.35
     gamma: float = 0.3
@@ -42,11 +48,14 @@ def augment(
         rng: Source of every random choice.
 
     Returns:
-        Image and class map of ``config.crop``'s size; where the crop exceeds the image, edge pixels and void.
+        Image and class map of ``config.crop``'s size; where the crop exceeds the image, padding and void.
     """
     height, width = classes.shape
     low, high = config.scale
-    scale = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    if config.scale_law == "uniform":
+        scale = float(rng.uniform(low, high))
+    else:
+        scale = float(np.exp(rng.uniform(np.log(low), np.log(high))))
     size = (max(round(height * scale), 1), max(round(width * scale), 1))
     top, left = (int(rng.integers(0, max(have - want, 0) + 1)) for have, want in zip(size, config.crop, strict=True))
     # Resizing only the part of the source under the crop costs a fraction of resizing all of it.
@@ -60,9 +69,12 @@ def augment(
         pixels, labels = pixels[:, ::-1], labels[:, ::-1]
     below, beside = config.crop[0] - target[1], config.crop[1] - target[0]
     if below or beside:
-        pixels = np.pad(pixels, ((0, below), (0, beside), (0, 0)), mode="edge")
-        labels = np.pad(labels, ((0, below), (0, beside)), constant_values=VOID)
-    return np.ascontiguousarray(pixels), np.ascontiguousarray(labels)
+        above, before = (below // 2, beside // 2) if config.pad == "black" else (0, 0)
+        around = ((above, below - above), (before, beside - before))
+        pixels = np.pad(pixels, (*around, (0, 0)), mode="edge" if config.pad == "edge" else "constant")
+        labels = np.pad(labels, around, constant_values=VOID)
+    # Writeable, because tensors share this memory.
+    return np.require(pixels, requirements=["C", "W"]), np.require(labels, requirements=["C", "W"])
 
 
 def _recolour(picture: Image.Image, config: AugmentConfig, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -89,10 +89,8 @@ class SegmentationModule(lightning.LightningModule):
         image, rows, classes = batch
         main, auxiliary = self._logits(image)
         self.log("val_loss", self._losses(main, auxiliary, rows), batch_size=1, on_epoch=True)
-        own_size = (classes.shape[-2], classes.shape[-1])
-        output = SegmentationOutput(
-            main, (image.shape[-2], image.shape[-1]), self.segmenter.working_size(own_size)
-        )  # fmt: skip
+        own_size, padded_size = (classes.shape[-2], classes.shape[-1]), (image.shape[-2], image.shape[-1])
+        output = SegmentationOutput(main, padded_size, self.segmenter.working_size(own_size))
         self.seen.update(output.upsample(main.float(), own_size).argmax(1)[0], classes[0])
 
     def on_validation_epoch_end(self) -> None:

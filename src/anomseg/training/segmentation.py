@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning
 import torch
@@ -138,13 +139,12 @@ class SegmentationStage:
 
     def _load_stores(self) -> list[FrameStore]:
         """Frames of each source, then those of the validation set, whose held-out pixels are void."""
-        rules: list[Literal["drop", "void"]] = [self.data.held_out_images] * len(self.sources)
-        return [
-            load_source(source, self.recipe.roots, self.data.limit, self.taught.withheld(space), rule)
-            for source, space, rule in zip(
-                [*self.sources, self.validation], self.spaces, [*rules, "void"], strict=True
-            )
-        ]  # fmt: skip
+        roots, limit, withheld = self.recipe.roots, self.data.limit, self.taught.withheld
+        stores = [
+            load_source(source, roots, limit, withheld(space), self.data.held_out_images)
+            for source, space in zip(self.sources, self.spaces[:-1], strict=True)
+        ]
+        return [*stores, load_source(self.validation, roots, limit, withheld(self.spaces[-1]), "void")]
 
     def _segmenter(self) -> Segmenter:
         if self.network.start:
@@ -207,7 +207,10 @@ class SegmentationStage:
         trainer = self._trainer(folder, [timer], quiet)
         last = folder / "last.ckpt"
         resume = str(last) if last.is_file() else None
-        trainer.fit(module, train, validation, ckpt_path=resume, weights_only=True)
+        with warnings.catch_warnings():
+            # A frozen encoder is meant to be in evaluation mode.
+            warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+            trainer.fit(module, train, validation, ckpt_path=resume, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
         summary = {
