@@ -23,7 +23,7 @@ from anomseg.types import FeatureInfo
 
 
 class TimmBackbone(Segmenter):
-    """A backbone of timm. It has no classes, so its logits are empty and it provides features alone.
+    """A backbone of timm. It has no classes, so its logits are empty.
 
     Features are ``stage1``, ``stage2`` and so on, the maps of its stages, fine to coarse; of a plain vision
     transformer instead ``block0.query``, ``block0.key``, ``block0.value``, ``block0.attention`` and
@@ -93,8 +93,8 @@ class TimmBackbone(Segmenter):
 
     @property
     def provides(self) -> frozenset[str]:
-        """Features alone: without classes there are no logits for a gradient or for dropout to bear on."""
-        return frozenset({"features"})
+        """Features and their gradients; without classes there are no logits, nor anything for dropout to vary."""
+        return frozenset({"features", "gradient"})
 
     def working_size(self, image_size: Size, size: Size | None = None) -> Size:
         """``(height, width)`` an image of ``image_size`` is resized to.
