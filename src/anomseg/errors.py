@@ -38,13 +38,20 @@ class CompatibilityError(AnomsegError):
     """A detector, checkpoint or state that does not fit the network or data it is used with."""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
+SHOWN_NAMES = 30
+"""A list of names longer than this is not written out in a message."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], listed: str = "") -> ConfigError:
     """Build the error for an unknown name, with the nearest known one suggested.
+
+    Where very many names exist, the message shows the nearest few and says how many there are.
 
     Args:
         kind: What the name stands for, as the user would say it (``"detector"``).
         name: The name that was given.
         known: All names that exist.
+        listed: Where the user finds all of them, for a list too long for the message.
 
     Returns:
         The error, ready to raise.
@@ -52,8 +59,16 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     Example:
         >>> print(unknown_name("detector", "enrgy", ["energy", "msp"]))
         unknown detector 'enrgy': did you mean 'energy'? (known: energy, msp)
+        >>> layers = [f"layer{index}.conv" for index in range(200)]
+        >>> print(unknown_name("feature", "layer77.con", layers, "segmenter.feature_info"))  # doctest: +ELLIPSIS
+        unknown feature 'layer77.con': did you mean 'layer77.conv'? (200 known, nearest: layer77.conv, ...
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
     hint = f": did you mean {near[0]!r}?" if near else ""
-    return ConfigError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
+    if len(names) <= SHOWN_NAMES:
+        return ConfigError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
+    label = "nearest" if near else "such as"
+    all_of_them = f"; all in {listed}" if listed else ""
+    shown = ", ".join(near or names[:5])
+    return ConfigError(f"unknown {kind} {name!r}{hint} ({len(names)} known, {label}: {shown}{all_of_them})")

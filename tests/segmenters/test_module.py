@@ -7,6 +7,7 @@ from torch import nn
 from anomseg.errors import AnomsegError, CompatibilityError, ConfigError
 from anomseg.segmenters import load_segmenter, save_segmenter
 from anomseg.segmenters.module import ModuleSegmenter
+from anomseg.types import FeatureInfo
 
 
 def _logits(batch):
@@ -91,3 +92,59 @@ def test_options_for_a_built_segmenter_are_not_swallowed():
     assert load_segmenter(segmenter) is segmenter
     with pytest.raises(ConfigError, match="size cannot be set"):
         load_segmenter(segmenter, size=(8, 8))
+
+
+def _two_layers():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(inplace=True), nn.Conv2d(8, 4, 1))
+
+
+def test_layers_of_a_module_are_features_under_their_paths():
+    network = _two_layers()
+    segmenter = load_segmenter(network, classes=list("abcd"), divisor=2)
+    batch = torch.rand(2, 3, 10, 14)
+    output = segmenter(batch, features=["0", "2"])
+    torch.testing.assert_close(output.features["0"], network[0](batch), rtol=0, atol=0)
+    assert torch.equal(output.features["2"], output.logits)
+    assert segmenter.feature_info["0"] == FeatureInfo(8, 2)
+
+
+def test_wrapping_runs_nothing_and_finding_layers_runs_a_copy():
+    network = _two_layers()
+    calls = []
+    network.register_forward_hook(lambda module, inputs, output: calls.append(module))
+    segmenter = load_segmenter(network, classes=list("abcd"), divisor=2)
+    assert "features" in segmenter.provides
+    assert not calls
+    assert len(segmenter.feature_info) == len(segmenter.feature_info) == 3
+    assert len(calls) == 1
+    assert calls[0] is not network
+
+
+def test_a_callable_has_no_features():
+    segmenter = load_segmenter(_logits)
+    assert "features" not in segmenter.provides
+    with pytest.raises(ConfigError, match="unknown feature"):
+        segmenter(torch.rand(1, 3, 4, 4), features=["0"])
+
+
+def test_a_network_of_one_size_is_looked_into_at_that_size():
+    class Fixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 2, stride=2)
+            self.places = nn.Parameter(torch.rand(2, 5, 7))
+
+        def forward(self, x):
+            return self.conv(x) + self.places
+
+    segmenter = load_segmenter(Fixed(), classes=["a", "b"], size=(10, 14))
+    assert segmenter.feature_info == {"conv": FeatureInfo(2, 2)}
+
+
+def test_a_name_among_hundreds_is_suggested_in_one_readable_line():
+    network = nn.Sequential(*(nn.Conv2d(3, 3, 1) for _ in range(100)))
+    segmenter = load_segmenter(network, classes=list("abc"))
+    with pytest.raises(ConfigError, match=r"did you mean '77'\?.*100 known.*segmenter\.feature_info") as error:
+        segmenter(torch.rand(1, 3, 4, 4), features=["77x"])
+    assert len(str(error.value)) < 200

@@ -85,7 +85,8 @@ class Detector:
                     )
             for name in needs.features:
                 if name not in segmenter.feature_info:
-                    raise unknown_name(f"feature of {segmenter.registry_name}", name, segmenter.feature_info)
+                    kind = f"feature of {segmenter.registry_name}"
+                    raise unknown_name(kind, name, segmenter.feature_info, "segmenter.feature_info")
         return needs
 
     def score(self, scene: Scene) -> Tensor:

@@ -125,6 +125,11 @@ class Segmenter(nn.Module):
         return {}
 
     @property
+    def has_features(self) -> bool:
+        """Whether any feature map can be asked for; subclasses override it where listing them all takes work."""
+        return bool(self.feature_info)
+
+    @property
     def provides(self) -> frozenset[str]:
         """What detectors may ask of this network, by the names of the fields of `Needs`.
 
@@ -135,7 +140,7 @@ class Segmenter(nn.Module):
         found = {"gradient"}
         if self.classes:
             found.add("logits")
-        if self.feature_info:
+        if self.has_features:
             found.add("features")
         if any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 for module in self.modules()):
             found.add("dropout")
@@ -187,7 +192,9 @@ class Segmenter(nn.Module):
         """
         for name in features:
             if name not in self.feature_info:
-                raise unknown_name(f"feature of {self.registry_name}", name, self.feature_info)
+                raise unknown_name(
+                    f"feature of {self.registry_name}", name, self.feature_info, "segmenter.feature_info"
+                )
         output = self.segment(batch, tuple(features))
         if output.logits.ndim != 4 or output.logits.shape[1] != len(self.classes):
             raise CompatibilityError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -11,13 +12,16 @@ from anomseg.data.label_space import label_space
 from anomseg.errors import CompatibilityError
 from anomseg.scores import check_logits
 from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
+from anomseg.segmenters.taps import Taps, module_taps
+from anomseg.types import FeatureInfo
 
 
 class ModuleSegmenter(Segmenter):
     """Wraps a module or a function that maps a batch to logits.
 
     The network may return a tensor ``(B, C, h, w)``, a mapping with ``logits`` or ``out``, an object with a
-    ``logits`` attribute, or a tuple whose first item is one of these.
+    ``logits`` attribute, or a tuple whose first item is one of these. Every layer of a module whose output is a map
+    can be asked for as a feature, under its dotted path (see `module_taps`).
 
     Args:
         network: Called with ``(B, 3, h, w)`` float32, normalised as `mean` and `std` say.
@@ -38,6 +42,9 @@ class ModuleSegmenter(Segmenter):
         ('class_0', 'class_1', 'class_2', 'class_3')
         >>> segmenter(torch.rand(2, 3, 8, 9)).logits.shape
         torch.Size([2, 4, 8, 9])
+        >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 2, stride=2), torch.nn.Conv2d(8, 4, 1))
+        >>> dict(ModuleSegmenter(network, divisor=2).feature_info)
+        {'0': FeatureInfo(channels=8, stride=2), '1': FeatureInfo(channels=4, stride=2)}
     """
 
     registry_name: ClassVar[str] = "module"
@@ -76,6 +83,31 @@ class ModuleSegmenter(Segmenter):
         self.void, self.allow_probabilities = void, allow_probabilities
         self.eval()
 
+    @cached_property
+    def _taps(self) -> Taps:
+        # When first asked for: the layers are found by a small pass. Its sides are to each other as 2 to 3, so that
+        # maps are told from pooled squares.
+        if not isinstance(self.network, nn.Module):
+            return Taps(nn.Identity(), {})
+        side = max(64, self.divisor)
+        side -= side % -self.divisor
+        try:
+            return module_taps(self.network, (2 * side, 3 * side))
+        except Exception:  # of whatever kind a network raises that takes its own size alone
+            if self.size is None:
+                raise
+            return module_taps(self.network, self.size)
+
+    @property
+    def feature_info(self) -> Mapping[str, FeatureInfo]:
+        """Layers that give maps, by their dotted paths; none of a plain callable."""
+        return self._taps.info
+
+    @property
+    def has_features(self) -> bool:
+        """Whether the network is a module, told without the pass that finds its maps."""
+        return isinstance(self.network, nn.Module)
+
     @property
     def provides(self) -> frozenset[str]:
         """Also ``void`` where the last output is void."""
@@ -94,8 +126,12 @@ class ModuleSegmenter(Segmenter):
 
     def segment(self, batch: Tensor, features: Sequence[str]) -> SegmentationOutput:
         """Run the wrapped network; see `Segmenter.forward`."""
-        del features
-        logits = _logits_of(self.network(_normalised(batch, self.mean, self.std)))
+        pixels = _normalised(batch, self.mean, self.std)
+        if features:
+            with self._taps.recording(features) as found:
+                logits = _logits_of(self.network(pixels))
+        else:
+            found, logits = {}, _logits_of(self.network(pixels))
         if not self.allow_probabilities:
             check_logits(logits)
         height, width = batch.shape[-2:]
@@ -104,6 +140,7 @@ class ModuleSegmenter(Segmenter):
             logits=logits[:, :count],
             padded_size=(height, width),
             input_size=(height, width),
+            features=found,
             void_logits=logits[:, count:] if self.void else None,
         )
 

@@ -69,7 +69,7 @@ class Taps:
         """
         for name in names:
             if name not in self.taps:
-                raise unknown_name("feature", name, self.taps)
+                raise unknown_name("feature", name, self.taps, "segmenter.feature_info")
         found: dict[str, Tensor] = {}
         sizes: dict[str, tuple[int, int]] = {}
         chosen = {name: self.taps[name] for name in names}
