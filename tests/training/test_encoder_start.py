@@ -136,15 +136,16 @@ def test_a_network_trained_further_trains_as_networks_do(settings, monkeypatch, 
         ENCODER_START: "null",
         "stages.segmenter.module.freeze_encoder": "false",
     }
-    seen = []
+    seen, identity = [], load_segmenter(tmp_path / "first").fingerprint()
     step = SegmentationModule.training_step
     monkeypatch.setattr(
         SegmentationModule,
         "training_step",
         lambda self, *a: seen.append(all(m.training for m in self.modules())) or step(self, *a),
     )
-    train("camvid-erfnet-pyramid", tmp_path / "second", further, quiet=True)
+    summary = train("camvid-erfnet-pyramid", tmp_path / "second", further, quiet=True)
     assert seen == [True] * 6
+    assert summary["start"] == {"name": "first", "sha256": identity, "frozen_encoder": False}
 
 
 @pytest.mark.parametrize("rule", ["drop", "void"])
@@ -208,12 +209,15 @@ def test_another_networks_encoder_is_refused(settings, tmp_path):
         train("camvid-erfnet-pyramid", tmp_path / "out", {**settings, ENCODER_START: str(path)}, quiet=True)
 
 
-def test_a_start_with_other_classes_is_refused(settings, tmp_path):
+def test_a_start_of_other_classes_or_kind_is_refused(settings, tmp_path):
     train("camvid-erfnet-pyramid", tmp_path / "eleven", settings, quiet=True)
     further = {**settings, ENCODER_START: "null",
                "stages.segmenter.module.start": str(tmp_path / "eleven")}  # fmt: skip
     with pytest.raises(AnomsegError, match="knows other classes"):
         train("camvid-no-bicyclist", tmp_path / "ten", further, quiet=True)
+    other = {"stages.segmenter.module.network": "pspnet", "stages.segmenter.module.options": "{}"}
+    with pytest.raises(AnomsegError, match="of the network erfnet_pyramid, not pspnet"):
+        train("camvid-erfnet-pyramid", tmp_path / "other", {**further, **other}, quiet=True)
 
 
 @pytest.mark.parametrize("name", ["camvid-pspnet", "camvid-deeplabv3plus"])

@@ -149,6 +149,11 @@ class SegmentationStage:
     def _segmenter(self) -> Segmenter:
         if self.network.start:
             segmenter = load_segmenter(self.network.start)
+            if segmenter.registry_name != self.network.network:
+                raise CompatibilityError(
+                    f"{self.network.start} is of the network {segmenter.registry_name}, not {self.network.network}; "
+                    f"set {self.name}.module.network"
+                )
             if segmenter.classes != self.taught.names:
                 raise CompatibilityError(
                     f"{self.network.start} knows other classes ({', '.join(segmenter.classes)}) than {self.name} "
@@ -190,6 +195,7 @@ class SegmentationStage:
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         lightning.seed_everything(self.recipe.seed, verbose=False)
         segmenter = self._segmenter()
+        origin = self._origin(segmenter)
         sources = [*self.sources, self.validation]
         table = LabelTable(self.taught, self.spaces, [source.loss_weight for source in sources])
         stores = self._load_stores()
@@ -222,23 +228,23 @@ class SegmentationStage:
             "seconds": round(timer.seconds, 1),
             "validation": {key: round(float(value), 4) for key, value in trainer.callback_metrics.items()},
             "data": {f"{one.benchmark}/{one.split}": len(store) for one, store in zip(sources, stores, strict=True)},
-            **self._provenance(),
+            **origin,
         }
         save_segmenter(segmenter.eval(), out, half=self.network.half, meta=summary)
         return summary
 
-    def _provenance(self) -> dict[str, Any]:
-        """What the network was not taught, and what it started from."""
+    def _origin(self, segmenter: Segmenter) -> dict[str, Any]:
+        """What the network, not yet trained here, is not taught, and what it starts from."""
         found: dict[str, Any] = {}
         if self.data.held_out:
             found["held_out"] = {"classes": list(self.data.held_out), "images": self.data.held_out_images}
+        frozen = self.network.freeze_encoder
         if self.network.encoder_start:
             path = Path(self.network.encoder_start)
-            found["encoder"] = {
-                "file": path.name,
-                "sha256": sha256_of_file(path),
-                "frozen": self.network.freeze_encoder,
-            }
+            found["encoder"] = {"file": path.name, "sha256": sha256_of_file(path), "frozen": frozen}
+        if self.network.start:
+            name = Path(self.network.start).name
+            found["start"] = {"name": name, "sha256": segmenter.fingerprint(), "frozen_encoder": frozen}
         return found
 
     def _trainer(self, folder: Path, callbacks: Sequence[Callback], quiet: bool) -> lightning.Trainer:
