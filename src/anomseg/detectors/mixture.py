@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -151,7 +152,7 @@ class GaussianMixture(FeatureDetector):
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # `not_converged` says so
-            return model.fit(sample.numpy())
+            return model.fit(np.resize(sample.numpy(), (max(2, len(sample)), sample.shape[1])))  # it wants two rows
 
     def _factors(self, model: Any) -> Tensor:
         """Precision factors of one mixture: ``(K, D)``, ``(K, D, D)`` or ``(1, D, D)``."""
