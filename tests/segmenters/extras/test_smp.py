@@ -19,7 +19,7 @@ CLASSES = list("abcde")
 # Architecture, encoder, further options, and the stages that the encoder has.
 NETWORKS = [
     ("unet", "resnet18", {"decoder_channels": [32, 16, 16, 8, 8]}, 5),
-    ("fpn", "resnet18", {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 16}, 5),
+    ("fpn", "resnet18", {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32}, 5),
     ("pspnet", "resnet18", {"psp_out_channels": 32}, 3),
     ("deeplabv3plus", "resnet18", {"decoder_channels": 32}, 5),
     ("upernet", "tu-test_convnext", {"decoder_channels": 32}, 4),
