@@ -105,7 +105,7 @@ class TemperatureScaling(Detector):
                 raise FrameError(f"{frame.id}: {error}") from error
             generator = torch.Generator().manual_seed(frame_seed(0, [frame.id]))
             chosen = torch.randperm(len(labels), generator=generator)[: self.pixels]
-            drawn.append((logits[chosen.to(logits.device)].float().cpu(), labels[chosen].cpu()))
+            drawn.append((logits[chosen.to(logits.device)].detach().float().cpu(), labels[chosen].cpu()))
 
         log = FitLog(self.registry_name)
         log.run(segmenter, frames, use, size=size, progress=progress)

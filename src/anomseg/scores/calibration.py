@@ -25,7 +25,7 @@ def negative_log_likelihood(logits: Tensor, labels: Tensor, temperature: float =
         >>> round(negative_log_likelihood(torch.zeros(4, 3), torch.tensor([0, 1, 2, 0])), 4)
         1.0986
     """
-    scaled = logits.to(torch.float64) / temperature
+    scaled = logits.detach().to(torch.float64) / temperature
     return float((scaled.logsumexp(1) - scaled.gather(1, labels[:, None].long())[:, 0]).mean())
 
 
@@ -57,7 +57,7 @@ def fit_temperature(logits: Tensor, labels: Tensor, tolerance: float = 1e-10, st
             f"a temperature is fitted to logits (N, C) and labels (N,), got {tuple(logits.shape)} and "
             f"{tuple(labels.shape)}"
         )
-    values = logits.to(torch.float64)
+    values = logits.detach().to(torch.float64)
     values = values - values.amax(1, keepdim=True)
     target = float(values.gather(1, labels[:, None].long()).mean())
 
