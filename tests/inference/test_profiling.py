@@ -226,6 +226,22 @@ def test_an_interrupt_gives_the_rows_so_far_and_goes_on():
         next(costs)
 
 
+def test_images_that_cannot_be_made_are_rows_and_the_next_batch_goes_on(monkeypatch):
+    original = Slow.prepare
+
+    def prepare(self, image, size=None):
+        if size == (16, 16):
+            raise MemoryError
+        return original(self, image, size)
+
+    monkeypatch.setattr(Slow, "prepare", prepare)
+    detectors, sizes = {"msp": create_detector("msp")}, [(16, 16), (24, 24)]
+    first, second = measure_costs(Slow(), detectors, sizes=sizes, batches=[1], repeats=1, warmup=0)
+    assert [row.measured.error for row in first] == ["out of memory"] * 2
+    assert [row.measured.error for row in second] == [None] * 2
+    assert first[1].as_dict()["images_per_second"] is None
+
+
 @pytest.mark.parametrize(
     ("detector", "options", "error", "message"),
     [

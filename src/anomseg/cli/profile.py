@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomseg.cli.arguments import DETECTOR_HELP, add_network, add_run, open_detectors, open_segmenter, parse_size
-from anomseg.errors import EXIT_OK, EXIT_PARTIAL, ConfigError
+from anomseg.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTIAL, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Measure, show the table, write it; exit code 1 where a step failed."""
+    """Measure, show the table, write it; exit code 1 where a step failed, 2 where all did."""
     from anomseg.cli.output import Progress
     from anomseg.files import write_json, write_text
     from anomseg.inference.costs import describe_run, measure_costs
@@ -78,6 +78,8 @@ def run(options: Namespace) -> int:
             _show(profile, options)
         raise
     _show(profile, options)
+    if not any(row["repeats"] for row in profile["rows"]):
+        return EXIT_ERROR
     return EXIT_PARTIAL if any(row["error"] for row in profile["rows"]) else EXIT_OK
 
 

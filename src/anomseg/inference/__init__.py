@@ -1,6 +1,7 @@
 """From images to predictions: anomaly maps, pictures and files, one image or a folder of them."""
 
 from anomseg.inference.colour import colour_classes, colourise, draw_outline, heat_overlay, score_range
+from anomseg.inference.costs import CostRow, measure_costs
 from anomseg.inference.directory import PredictSummary, Progress, predict_to_directory
 from anomseg.inference.inputs import ImageFile, expand_inputs
 from anomseg.inference.legend import add_colour_bar, add_legend
@@ -15,6 +16,7 @@ from anomseg.inference.writers import write_hdf5, write_mask, write_npy, write_p
 
 __all__ = [
     "FORMATS",
+    "CostRow",
     "ImageFile",
     "Outputs",
     "PredictSummary",
@@ -31,6 +33,7 @@ __all__ = [
     "expand_inputs",
     "heat_overlay",
     "load_roi",
+    "measure_costs",
     "predict",
     "predict_to_directory",
     "read_map",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from anomseg.types import Needs, UInt8Array
 NETWORK = "network"
 SIZES: tuple[Size, ...] = ((512, 1024), (1024, 2048))
 BATCHES = (1, 4)
-DRAWN_HEIGHT = 256  # scenes are drawn at this height and enlarged: drawing is slow, and costs do not depend on detail
+DRAWN: Size = (180, 360)  # scenes are drawn once and enlarged: drawing is slow, and costs do not depend on detail
 
 
 @dataclass(frozen=True)
@@ -137,12 +137,13 @@ def measure_costs(
             describe = partial(_rows, size, batch, detectors, segmenter, found)
             try:
                 steps = _Steps(segmenter, detectors, size, batch, found)
-                device = steps.images.device
-                memory = partial(peak_memory, device=device)
+                memory = partial(peak_memory, device=steps.images.device)
                 measure(steps.all(), found, repeats=repeats, warmup=warmup, peak=memory, on_step=count)
             except KeyboardInterrupt:
                 yield [row for row in describe() if row.measured.seconds]
                 raise
+            except Exception as error:  # the images themselves do not fit
+                found.update({name: Measured(error=reason(error)) for name in (NETWORK, *detectors)})
             yield describe()
 
 
@@ -254,10 +255,12 @@ def _execution(identity: Mapping[str, object]) -> Mapping[str, Any]:
 
 
 def _picture(index: int, size: Size) -> UInt8Array:
-    height = min(max(size[0], 64), DRAWN_HEIGHT)
-    width = min(max(round(height * size[1] / size[0]), 64), 4 * height)
-    drawn = generate_scene(index, size=(height, width)).image
-    return np.asarray(Image.fromarray(drawn).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(_drawn(index)).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+@lru_cache(maxsize=16)
+def _drawn(index: int) -> UInt8Array:
+    return generate_scene(index, size=DRAWN).image
 
 
 def _wait(device: torch.device) -> None:

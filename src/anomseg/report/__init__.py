@@ -4,6 +4,7 @@ from anomseg.report.cards import FIGURES, Card, Figure, differences
 from anomseg.report.figures import pr_curve_figure, roc_curve_figure
 from anomseg.report.html import write_report
 from anomseg.report.panels import contact_sheet, frame_panel
+from anomseg.report.profile import print_profile, profile_markdown, profile_text
 from anomseg.report.run_report import write_run_report
 from anomseg.report.tables import markdown_table
 from anomseg.report.terminal import plain_table, print_cards
@@ -19,6 +20,9 @@ __all__ = [
     "plain_table",
     "pr_curve_figure",
     "print_cards",
+    "print_profile",
+    "profile_markdown",
+    "profile_text",
     "roc_curve_figure",
     "write_report",
     "write_run_report",
