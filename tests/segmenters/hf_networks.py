@@ -1,4 +1,4 @@
-"""Tiny random networks of transformers, one of each family that is taken, and where their directories are made."""
+"""Tiny random networks of transformers, one of each family that is taken."""
 
 import torch
 import transformers as hf
@@ -130,8 +130,9 @@ def tiny_model(family, classes=CLASSES, seed=0):
     model = auto.from_config(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(3)
+            # The library's own beginning gives answers that hardly depend on the image, so that nothing could differ.
+            spread = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.1
+            parameter.add_(torch.randn_like(parameter) * spread)
     return model
 
 

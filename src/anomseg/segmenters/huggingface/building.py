@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from anomseg.errors import CompatibilityError, DataError
 from anomseg.files import read_json
-from anomseg.segmenters.huggingface.families import FAMILIES, Family, family_of
+from anomseg.segmenters.huggingface.families import FAMILIES, Family
 from anomseg.segmenters.huggingface.quiet import one_line, quiet
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ _DROPPED = frozenset(
         "output_attentions", "output_hidden_states", "return_dict", "use_return_dict", "torchscript",
     }
 )  # fmt: skip
-_UNREAD = re.compile(
-    # Of training alone (text branch of OneFormer, losses, auxiliary heads), of classification alone (poolers), or
-    # tables that are computed rather than learned: checkpoints carry them, and no output depends on them.
-    r"(^|\.)(text_mapper|criterion|auxiliary_head|pooler)\.|(^|\.)prompt_ctx\.|"
+# Weights of training alone (text branch of OneFormer, losses, auxiliary heads), of classification alone (poolers), or
+# tables that are computed rather than learned: checkpoints carry them, and no output depends on them.
+_UNREAD = (
+    r"(^|\.)(text_mapper|criterion|auxiliary_head|pooler|prompt_ctx)(\.|$)|"
     r"(relative_position_index|relative_coords_table|position_ids|num_batches_tracked)$"
 )
-_COMPUTED = re.compile(r"(criterion\.empty_weight|num_batches_tracked|relative_position_index|position_ids)$")
+_COMPUTED = r"(criterion\.empty_weight|num_batches_tracked|relative_position_index|position_ids)$"
 
 
 def read_architecture(path: Path) -> dict[str, Any]:
@@ -80,13 +80,23 @@ def complete_architecture(architecture: Mapping[str, Any], what: str) -> dict[st
     return _without_dropped(json.loads(complete))
 
 
-def build_network(architecture: Mapping[str, Any], what: str, folder: Path | None = None) -> PreTrainedModel:
+def build_network(
+    architecture: Mapping[str, Any],
+    network: str,
+    what: str,
+    folder: Path | None = None,
+    unread: str = _UNREAD,
+    ungiven: str = _COMPUTED,
+) -> PreTrainedModel:
     """The network of a configuration.
 
     Args:
         architecture: As `complete_architecture` gives it.
-        what: Where it comes from, for messages.
+        network: Name of the class of transformers, from a table of ours.
+        what: Where the configuration comes from, for messages.
         folder: Directory whose safetensors are loaded; random weights without one.
+        unread: Pattern of weights that may be left over, since no output depends on them.
+        ungiven: Pattern of weights that may be missing, since they are not learned.
 
     Raises:
         CompatibilityError: The library cannot build it, or the weights are of another network.
@@ -94,14 +104,15 @@ def build_network(architecture: Mapping[str, Any], what: str, folder: Path | Non
     """
     import transformers  # noqa: PLC0415 - heavy
 
-    family = family_of(architecture, what)
     if folder is not None:
         _require_weights(folder, what)
     with quiet():
-        config = transformers.CONFIG_MAPPING[family.model_type].from_dict(dict(architecture))
-        kind = getattr(transformers, family.network)
+        config = transformers.CONFIG_MAPPING[architecture["model_type"]].from_dict(dict(architecture))
+        kind = getattr(transformers, network)
         if folder is not None:
-            return _with_weights(kind, config, folder, what)
+            built, report = _with_weights(kind, config, folder, what)
+            _require_fit(report, what, re.compile(unread), re.compile(ungiven))
+            return built.eval()
         try:
             return kind(config).eval()
         except Exception as error:  # the library raises many kinds
@@ -122,24 +133,27 @@ def family_of_network(network: PreTrainedModel) -> Family:
     raise CompatibilityError(f"{name} is no segmentation network that can be used; those are {known}")
 
 
-def _with_weights(kind: Any, config: Any, folder: Path, what: str) -> PreTrainedModel:
+def _with_weights(kind: Any, config: Any, folder: Path, what: str) -> tuple[PreTrainedModel, Mapping[str, Any]]:
     import torch  # noqa: PLC0415 - kept beside the call that needs it
 
     try:
-        network, report = kind.from_pretrained(
+        return kind.from_pretrained(
             str(folder),
             config=config,
             use_safetensors=True,
             local_files_only=True,
             dtype=torch.float32,
             output_loading_info=True,
-            # Reported below with the other differences, instead of a traceback that names them one by one.
+            # Reported with the other differences, instead of a traceback that names them one by one.
             ignore_mismatched_sizes=True,
         )
     except Exception as error:  # the library and safetensors raise many kinds for damaged files
         raise DataError(f"the weights in {what} cannot be read: {one_line(error, 300)}") from error
-    missing = [name for name in report["missing_keys"] if not _COMPUTED.search(name)]
-    unexpected = [name for name in report["unexpected_keys"] if not _UNREAD.search(name)]
+
+
+def _require_fit(report: Mapping[str, Any], what: str, unread: re.Pattern[str], ungiven: re.Pattern[str]) -> None:
+    missing = [name for name in report["missing_keys"] if not ungiven.search(name)]
+    unexpected = [name for name in report["unexpected_keys"] if not unread.search(name)]
     shapes = [f"{name} is {tuple(found)}, not {tuple(wanted)}" for name, found, wanted in report["mismatched_keys"]]
     problems = [
         f"{label} {_first(names)}"
@@ -149,7 +163,6 @@ def _with_weights(kind: Any, config: Any, folder: Path, what: str) -> PreTrained
     if problems:
         # The library would fill the gaps with random numbers and go on.
         raise CompatibilityError(f"the weights in {what} are of another network: {'; '.join(problems)}")
-    return network.eval()
 
 
 def _require_weights(folder: Path, what: str) -> None:

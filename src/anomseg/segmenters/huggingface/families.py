@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,41 +51,28 @@ FAMILIES = {
     )
 }
 
-BACKBONES = frozenset(
-    {
-        "convnext",
-        "convnextv2",
-        "dinov2",
-        "dinov2_with_registers",
-        "dinov3_convnext",
-        "dinov3_vit",
-        "resnet",
-        "swin",
-        "vit",
-    }
-)
-"""Model types without a segmentation head, for their features alone."""
-
 # Stages of these halve the resolution; the others in the table of backbones are grids of patches.
 _PYRAMIDS = frozenset({"segformer", "convnext", "convnextv2", "dinov3_convnext", "resnet", "swin", "swinv2", "bit"})
 _PYRAMID_STRIDE = 32
 
 
-def family_of(architecture: Mapping[str, Any], what: str) -> Family:
+def family_of(architecture: Mapping[str, Any], what: str, others: Iterable[str] = ()) -> Family:
     """The family of a configuration.
 
     Args:
         architecture: What ``config.json`` holds.
         what: Where it comes from, for messages.
+        others: Model types without a segmentation head that may be used for their features, for messages.
 
     Raises:
         CompatibilityError: It is none of the table, or one of them without its segmentation head.
     """
     model_type = architecture.get("model_type")
     if model_type not in FAMILIES:
+        features = ", ".join(others)
         raise CompatibilityError(
-            f"{what} holds a model of type {model_type!r}, which is no segmentation network that can be used; those "
-            f"are {', '.join(FAMILIES)}, and for features alone {', '.join(sorted(BACKBONES))}"
+            f"{what} holds a model of type {model_type!r}, which cannot segment here; "
+            f"those that can are {', '.join(FAMILIES)}" + (f", and for features alone {features}" if features else "")
         )
     family = FAMILIES[model_type]
     saved_as = architecture.get("architectures") or []

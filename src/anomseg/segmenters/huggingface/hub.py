@@ -80,16 +80,16 @@ def _explained(hub_id: str, error: BaseException) -> str:
     elsewhere = f"where there is a connection run 'hf download {hub_id} --local-dir DIR', copy DIR here and give hf:DIR"
     if is_from(errors.GatedRepoError):
         return f"{hub_id} is gated: accept its terms on its page and log in with 'hf auth login', or {elsewhere}"
-    if is_from(errors.RepositoryNotFoundError):
+    answered = next((cause.response.status_code for cause in causes if isinstance(cause, errors.HfHubHTTPError)), None)
+    if answered in (401, 403, 404):
         return (
             f"{hub_id} is neither a directory here nor a model on the hub; check the name, or log in with "
             "'hf auth login' if it is private"
         )
     if is_from(errors.HFValidationError):
         return f"{hub_id} is neither a directory here nor a hub id: {one_line(error)}"
-    refused = next((cause for cause in causes if isinstance(cause, errors.HfHubHTTPError)), None)
-    if refused is not None:
-        return f"{hub_id} is no directory here, and the hub refused it ({one_line(refused)}); {elsewhere}"
+    if answered is not None:
+        return f"{hub_id} is no directory here, and the hub answered with error {answered}; {elsewhere}"
     if is_from(errors.OfflineModeIsEnabled):
         return f"{hub_id} is neither a directory here nor in the hub's cache, and HF_HUB_OFFLINE is set; {elsewhere}"
     return f"{hub_id} is no directory here, and the hub cannot be reached ({one_line(causes[-1])}); {elsewhere}"

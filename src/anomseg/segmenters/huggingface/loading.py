@@ -11,13 +11,20 @@ from typing import Any
 
 from anomseg.errors import ConfigError
 from anomseg.segmenters.base import Segmenter, Size
+from anomseg.segmenters.huggingface.backbone import (
+    BACKBONE_KINDS,
+    UNGIVEN,
+    UNREAD,
+    backbone_architecture,
+    load_backbone,
+)
 from anomseg.segmenters.huggingface.building import (
     build_network,
     complete_architecture,
     family_of_network,
     read_architecture,
 )
-from anomseg.segmenters.huggingface.families import family_of
+from anomseg.segmenters.huggingface.families import IMAGENET, family_of
 from anomseg.segmenters.huggingface.hub import CONFIG, model_folder
 from anomseg.segmenters.huggingface.preprocessing import Preprocessing, read_preprocessing
 from anomseg.segmenters.huggingface.segmenter import TransformersSegmenter
@@ -69,17 +76,27 @@ def load_transformers(
         CompatibilityError: Another architecture, or weights that do not fit it.
     """
     source = _open(model, architecture, random_weights)
-    family = family_of_network(source.network)
+    backbone = source.network.config.model_type in BACKBONE_KINDS
+    moments = IMAGENET if backbone else family_of_network(source.network).moments
     facts = _overridden(
-        read_preprocessing(source.folder, family.moments),
+        read_preprocessing(source.folder, moments),
         {"mean": mean and tuple(mean), "std": std and tuple(std), "scale": scale, "bgr": bgr},
         {"shortest_edge": shortest_edge, "longest_edge": longest_edge},
     )
-    if family.model_type == "oneformer" and task_tokens is None:
-        task_tokens = semantic_tokens(source.folder, int(source.network.config.task_seq_len))
-    segmenter = TransformersSegmenter(
-        source.network, facts, classes, palette, size, negative, task_tokens, source.random_weights
-    )
+    segmenter: Segmenter
+    if backbone:
+        of_heads = {"classes": classes, "palette": palette, "negative": negative, "task_tokens": task_tokens}
+        if given := [name for name, value in of_heads.items() if value is not None]:
+            raise ConfigError(
+                f"{given[0]} is for segmentation networks; a {source.network.config.model_type} has features alone"
+            )
+        segmenter = load_backbone(source.network, facts, size, source.random_weights)
+    else:
+        if task_tokens is None and source.network.config.model_type == "oneformer":
+            task_tokens = semantic_tokens(source.folder, int(source.network.config.task_seq_len))
+        segmenter = TransformersSegmenter(
+            source.network, facts, classes, palette, size, negative, task_tokens, source.random_weights
+        )
     segmenter.title = source.title
     return segmenter
 
@@ -124,8 +141,9 @@ def _from_object(model: Any, random_weights: bool) -> _Source:
 
 
 def _built_at_random(architecture: Mapping[str, Any], what: str, allowed: bool) -> Any:
-    family_of(architecture, what)
     if not allowed:
+        if architecture.get("model_type") not in BACKBONE_KINDS:
+            family_of(architecture, what, BACKBONE_KINDS)
         raise ConfigError(
             f"{what} is a configuration without weights, and a network of random weights scores as if it knew; "
             "give the directory with its weights, or say random_weights=true"
@@ -134,8 +152,11 @@ def _built_at_random(architecture: Mapping[str, Any], what: str, allowed: bool) 
 
 
 def _built(architecture: Mapping[str, Any], what: str, folder: Path | None = None) -> Any:
-    family_of(architecture, what)
-    return build_network(complete_architecture(architecture, what), what, folder)
+    if architecture.get("model_type") in BACKBONE_KINDS:
+        complete = backbone_architecture(architecture, what)
+        return build_network(complete, BACKBONE_KINDS[complete["model_type"]], what, folder, UNREAD, UNGIVEN)
+    family = family_of(architecture, what, BACKBONE_KINDS)
+    return build_network(complete_architecture(architecture, what), family.network, what, folder)
 
 
 def _overridden(facts: Preprocessing, values: Mapping[str, Any], edges: Mapping[str, int | None]) -> Preprocessing:
