@@ -6,7 +6,6 @@ from torch import nn
 PYRAMID = {"hidden_sizes": [8, 12, 16, 24], "depths": [1, 2, 1, 1]}
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 SWIN = {
-    "model_type": "swin",
     "embed_dim": 8,
     "depths": [2, 2, 1, 1],
     "num_heads": [1, 2, 2, 4],
@@ -33,7 +32,7 @@ BACKBONES = {
     "pvt_v2": {**PYRAMID, **ATTENTION},
     "resnet": {**PYRAMID, "embedding_size": 8},
     "swin": SWIN,
-    "swinv2": {**SWIN, "model_type": "swinv2"},
+    "swinv2": SWIN,
     "vit": VIT,
 }
 
@@ -41,7 +40,6 @@ BACKBONES = {
 def config(model_type, **options):
     from transformers import CONFIG_MAPPING
 
-    options.pop("model_type", None)
     return CONFIG_MAPPING[model_type](**options)
 
 

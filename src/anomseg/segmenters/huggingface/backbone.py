@@ -116,6 +116,9 @@ class TransformersBackbone(Segmenter):
             )
         architecture = complete_architecture(given, "the network")
         super().__init__((), None, size, input_divisor(architecture, Family(architecture["model_type"], kind)))
+        if getattr(network, "pooler", None) is not None:
+            # Nothing reads it, and where a checkpoint has none it would be random, and so the network's identity.
+            network.register_module("pooler", None)
         self.network = network.eval()
         self.architecture = architecture
         self.preprocessing = preprocessing or Preprocessing(*IMAGENET)

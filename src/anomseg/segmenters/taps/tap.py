@@ -44,9 +44,7 @@ class Tap:
             picked = None
         tensor = first_tensor(picked)
         if tensor is None:
-            raise CompatibilityError(
-                f"layer {self.path!r} gave a {type(output).__name__} without the tensor that is tapped"
-            )
+            raise CompatibilityError(f"layer {self.path!r} gave a {type(output).__name__} without the tapped tensor")
         return tensor
 
 
