@@ -95,7 +95,7 @@ def compare(
         scores, classes = library_answer(segmenter, detector, batch)
         threshold = np.array(np.median(scores), np.float32)
         images = np.stack(batch).transpose(0, 3, 1, 2).copy()
-        feed = {"image": images, "threshold": threshold}
+        feed: dict[str, np.ndarray[Any, Any]] = {"image": images, "threshold": threshold}
         found, mask, labels = run_session(session, OUTPUTS, feed, "the graph")
         if found.shape != scores.shape or mask.shape != scores.shape or labels.shape != scores.shape:
             raise CompatibilityError(f"the graph gives maps of {found.shape} where PyTorch gives {scores.shape}")
