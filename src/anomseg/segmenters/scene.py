@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from anomseg.errors import CompatibilityError
 from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
 from anomseg.types import UInt8Array
+
+Value = TypeVar("Value")
 
 
 class Scene:
@@ -47,6 +50,7 @@ class Scene:
         self.input_size: Size = input_size or (images.shape[-2], images.shape[-1])
         self._output = output
         self._upsampled: dict[str, Tensor] = {}
+        self._remembered: dict[Hashable, Any] = {}
 
     @property
     def output(self) -> SegmentationOutput:
@@ -121,9 +125,16 @@ class Scene:
         return self.upsampled("logits", lambda: self.output.logits)
 
     def prediction(self) -> Tensor:
-        """Predicted class of each pixel at the images' own size, ``(B, H, W)`` int64."""
+        """Predicted class of each pixel at the images' own size, ``(B, H, W)`` int64.
+
+        Raises:
+            CompatibilityError: The network has no classes.
+        """
         if "prediction" not in self._upsampled:
-            self._upsampled["prediction"] = self.logits().argmax(1)
+            logits = self.logits()
+            if logits.shape[1] == 0:
+                raise CompatibilityError("a backbone has no classes to predict; use a segmentation network")
+            self._upsampled["prediction"] = logits.argmax(1)
         return self._upsampled["prediction"]
 
     def upsampled(self, key: str, maps: Callable[[], Tensor]) -> Tensor:
@@ -131,6 +142,12 @@ class Scene:
         if key not in self._upsampled:
             self._upsampled[key] = self.resize(maps())
         return self._upsampled[key]
+
+    def remembered(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """What ``make`` gives, made once: for detectors that can share costly work of their own, under a ``key``."""
+        if key not in self._remembered:
+            self._remembered[key] = make()
+        return self._remembered[key]
 
     def resize(self, maps: Tensor) -> Tensor:
         """Bring maps ``(B, K, h, w)`` over the padded input to the images' own size, ``(B, K, H, W)`` float32."""

@@ -3,9 +3,10 @@ import pytest
 import torch
 from hf_backbones import BACKBONES, backbone
 
+from anomseg import create_detector, predict
 from anomseg.detectors.posthoc import MSP
 from anomseg.errors import CompatibilityError, ConfigError
-from anomseg.segmenters import make_scene
+from anomseg.segmenters import load_saved_segmenter, make_scene, save_segmenter
 from anomseg.segmenters.huggingface.backbone import (
     BACKBONE_KINDS,
     TransformersBackbone,
@@ -99,8 +100,27 @@ def test_what_needs_classes_is_refused_in_one_line():
     segmenter = load_backbone(backbone("resnet"))
     with pytest.raises(CompatibilityError, match="msp reads class logits, and hf has no classes"):
         MSP().needs(segmenter)
+    with pytest.raises(CompatibilityError, match="a backbone has no classes to predict"):
+        make_scene([_image((20, 30))], ["a"], segmenter).prediction()
     with pytest.raises(ConfigError, match=r"unknown feature.*did you mean 'stage1'"):
         segmenter(torch.rand(1, 3, 32, 32), features=["stage_1"])
+
+
+def test_what_needs_no_classes_scores_with_it():
+    segmenter = load_backbone(backbone("resnet"))
+    found = predict(_image((40, 61)), segmenter, create_detector("local_contrast"))
+    assert found.anomaly_map.shape == (40, 61)
+    assert found.segmentation is None
+
+
+def test_saved_and_loaded_it_is_the_same(tmp_path):
+    segmenter = load_backbone(backbone("dinov3_vit"), random_weights=True)
+    save_segmenter(segmenter, tmp_path)
+    again = load_saved_segmenter(tmp_path)
+    assert again.identity() == segmenter.identity()
+    batch, names = torch.rand(1, 3, 32, 48), ["stage3", "block1.value"]
+    ours, theirs = (net(batch, features=names).features for net in (segmenter, again))
+    assert all(torch.equal(ours[name], theirs[name]) for name in names)
 
 
 def test_another_class_of_the_same_type_says_which_is_wanted():
