@@ -145,6 +145,26 @@ def test_features_are_read_inside_the_graph(tmp_path):
     np.testing.assert_allclose(_run(done.path, images)[0], expected, atol=1e-4)
 
 
+def test_a_transformer(tmp_path):
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+    torch.manual_seed(0)
+    config = SegformerConfig(
+        hidden_sizes=[8, 8, 16, 16],
+        depths=[1, 1, 1, 1],
+        num_attention_heads=[1, 1, 2, 2],
+        decoder_hidden_size=16,
+        num_labels=4,
+        id2label=dict(enumerate(CLASSES)),
+    )
+    segmenter = load_segmenter(SegformerForSemanticSegmentation(config).eval())
+    done = export_onnx(segmenter, create_detector("max_logit"), tmp_path / "m.onnx", size=(64, 96), opset=17)
+    images = _images(3, (64, 96))
+    expected = _library(segmenter, create_detector("max_logit"), images)[0]
+    assert expected.std() > 0
+    np.testing.assert_allclose(_run(done.path, images)[0], expected, atol=1e-4)
+
+
 class _Baked(nn.Module):
     """A network whose graph forgets what it was traced with: a number of Python."""
 
