@@ -132,7 +132,8 @@ def load_segmenter(
     if isinstance(what, str | Path | Spec):
         if not isinstance(what, Spec) and str(what) not in SEGMENTERS and Path(what).is_dir():
             if not is_segmenter_directory(what):
-                raise ConfigError(f"{what} is a directory without segmenter.json; give one written by anomseg")
+                hint = f"; for a transformers model write hf:{what}" if (Path(what) / "config.json").is_file() else ""
+                raise ConfigError(f"{what} is a directory without segmenter.json; give one written by anomseg{hint}")
             return load_saved_segmenter(what, **options)
         spec = what if isinstance(what, Spec) else parse_spec(str(what))
         if "python-only" in SEGMENTERS.get(spec.name).tags:

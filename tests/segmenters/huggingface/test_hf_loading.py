@@ -143,6 +143,7 @@ def test_directories_and_files_of_other_kinds(saved_segformer, tmp_path):
     _refused(DataError, "hf:./mine", "there is no directory")
     _refused(ConfigError, f"hf:{saved_segformer}/model.safetensors", "give the directory")
     _refused(ConfigError, "hf", "hf:DIR")
+    _refused(ConfigError, str(saved_segformer), "for a transformers model write hf:")
     save_segmenter(load_segmenter("bundled"), tmp_path / "ours")
     _refused(DataError, f"hf:{tmp_path / 'ours'}", "without 'hf:'")
     (tmp_path / "config.json").write_text("{")
