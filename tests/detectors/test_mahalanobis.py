@@ -92,7 +92,7 @@ def test_rare_classes_are_dropped_or_share_a_covariance_and_are_listed():
     segmenter, frames = TinySegmenter(seed=1), made_frames()
     _, classes = gathered(segmenter, frames)
     counts = np.bincount(classes, minlength=len(CLASSES))
-    detector = create_detector("mahalanobis").fit(segmenter, frames)
+    detector = create_detector("mahalanobis", precision="class").fit(segmenter, frames)
     few = [name for name, count in zip(CLASSES, counts, strict=True) if count < 100]
     assert few
     assert detector.fitted_on["dropped_classes"] == few
@@ -101,7 +101,7 @@ def test_rare_classes_are_dropped_or_share_a_covariance_and_are_listed():
     with pytest.raises(DataError, match="lower minimum"):
         create_detector("mahalanobis", minimum=10**6).fit(segmenter, frames)
     # On frames of four cells no class is seen more often than there are channels.
-    small = create_detector("mahalanobis", minimum=1).fit(segmenter, made_frames(1, (4, 4)))
+    small = create_detector("mahalanobis", precision="class", minimum=1).fit(segmenter, made_frames(1, (4, 4)))
     seen = [CLASSES[index] for index in small.state()["count"].nonzero()[:, 0].tolist()]
     assert small.fitted_on["pooled_classes"] == seen
     assert anomaly_maps(small, scene_of(segmenter))[0].isfinite().all()
@@ -159,7 +159,7 @@ def test_features_that_do_not_exist_or_do_not_fit():
         create_detector("mahalanobis").fit(FixedSegmenter([0.0] * 5), made_frames())
     with pytest.raises(CompatibilityError, match="give a segmenter"):
         create_detector("mahalanobis").fit(None, made_frames())
-    wide = create_detector("mahalanobis")
+    wide = create_detector("mahalanobis", precision="class")
     wide.load_state({"means": torch.zeros(2, 9), "whitening": torch.ones(2, 9, 9), "count": torch.ones(5)})
     with pytest.raises(CompatibilityError, match="9 channels"):
         wide.needs(segmenter)
@@ -177,8 +177,8 @@ def test_a_pass_that_lacks_the_feature_is_made_again():
 def test_states_that_do_not_fit():
     detector = create_detector("mahalanobis").fit(TinySegmenter(), made_frames(2))
     state = detector.state()
-    with pytest.raises(CompatibilityError, match="precision=shared"):
-        create_detector("mahalanobis", precision="shared").load_state(state)
+    with pytest.raises(CompatibilityError, match="precision=class"):
+        create_detector("mahalanobis", precision="class").load_state(state)
     with pytest.raises(CompatibilityError, match="finite"):
         create_detector("mahalanobis").load_state({**state, "means": state["means"] * float("nan")})
     for option in ({"shrinkage": 1.5}, {"minimum": 0}, {"precision": "diagonal"}, {"labels": "guessed"}):

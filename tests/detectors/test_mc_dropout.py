@@ -139,3 +139,17 @@ def test_a_network_without_dropout_is_refused():
 def test_options(options, message):
     with pytest.raises(ConfigError, match=message):
         create_detector("mc_dropout", **options)
+
+
+def test_other_measures_of_the_same_passes_make_none_anew():
+    segmenter = TinySegmenter()
+    scene = scene_of(segmenter, [(24, 32)] * 2)
+    measures = ("entropy", "mutual_information", "msp")
+    shared = [anomaly_maps(create_detector("mc_dropout", passes=3, measure=name), scene) for name in measures]
+    assert segmenter.passes == 2 * 3
+    for name, maps in zip(measures, shared, strict=True):
+        alone = anomaly_maps(create_detector("mc_dropout", passes=3, measure=name), scene_of(segmenter, [(24, 32)] * 2))
+        assert all(torch.equal(one, other) for one, other in zip(maps, alone, strict=True))
+    before = segmenter.passes
+    anomaly_maps(create_detector("mc_dropout", passes=3, seed=1), scene)
+    assert segmenter.passes == before + 2 * 3

@@ -33,8 +33,9 @@ class Mahalanobis(FeatureDetector):
     Args:
         feature: Name of the feature map; ``"auto"`` is ``bottleneck`` or ``encoder`` where the network has one, else
             the last it names.
-        precision: ``"class"``: a covariance of each class's own (as SegmentMeIfYouCan's baseline); ``"shared"``: the
-            covariance within the classes, one for all (as the paper), much faster with many channels.
+        precision: ``"shared"``: the covariance within the classes, one for all, as the paper; ``"class"``: each class
+            has its own, as SegmentMeIfYouCan's baseline. Of unequal covariances the widest class wins everywhere,
+            since no log-determinant is counted.
         shrinkage: Share of ``trace / D`` times the identity mixed into each covariance, in [0, 1]. Some is needed
             where channels are always zero; the default bounds the ratio of its eigenvalues by 100 D.
         minimum: Cells below which a class is dropped.
@@ -50,7 +51,7 @@ class Mahalanobis(FeatureDetector):
     def __init__(
         self,
         feature: str = AUTO,
-        precision: Literal["class", "shared"] = "class",
+        precision: Literal["class", "shared"] = "shared",
         shrinkage: float = 0.01,
         minimum: int = 100,
         labels: Labels = "auto",
@@ -117,7 +118,10 @@ class Mahalanobis(FeatureDetector):
                 [self._whitening(common if index in pooled else moments.covariance(index)) for index in kept]
             )
         state = {"means": moments.mean[kept], "whitening": whitening, "count": moments.count}
-        return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, lists
+        # Contiguous, as it comes back from a file: a product rounds otherwise in another layout.
+        return {
+            key: value.float().contiguous() if value.is_floating_point() else value for key, value in state.items()
+        }, lists
 
     def _whitening(self, covariance: Tensor) -> Tensor:
         """W with ``W^T W`` the inverse of the shrunk covariance."""

@@ -12,6 +12,7 @@ from anomseg.detectors.base import Upsample
 from anomseg.detectors.options import fraction, whole
 from anomseg.detectors.passes import Average, Measure, PassesDetector, one_by_one
 from anomseg.detectors.seeding import frame_randomness
+from anomseg.scores import PredictionMean
 from anomseg.segmenters.base import Segmenter
 from anomseg.segmenters.scene import Scene
 from anomseg.types import Needs
@@ -69,11 +70,15 @@ class MCDropout(PassesDetector):
 
     def score(self, scene: Scene) -> Tensor:
         """Anomaly maps ``(B, H, W)`` float32 at the images' own size."""
-        maps = []
-        for single in one_by_one(scene):
-            with frame_randomness(self.seed, single.frame_ids[0], single.images.device):
-                maps.append(self.measured(single))
-        return torch.cat(maps)
+        # Another measure of the same passes, beside this one in an evaluation, finds them made.
+        key = ("mc_dropout", self.passes, self.average, self.p, self.seed, self.upsample)
+        means = scene.remembered(key, lambda: [self._averaged_one(single) for single in one_by_one(scene)])
+        singles = zip(one_by_one(scene), means, strict=True)
+        return torch.cat([self.measured(single, mean) for single, mean in singles])
+
+    def _averaged_one(self, single: Scene) -> PredictionMean:
+        with frame_randomness(self.seed, single.frame_ids[0], single.images.device):
+            return self.averaged(single)
 
     def passes_over(self, scene: Scene) -> Iterator[Tensor]:
         """Yield logits of one pass after the other."""

@@ -65,12 +65,13 @@ class PassesDetector(Detector):
         """Bring maps ``(B, K, h, w)`` from where the passes lie to the images' own size."""
         return scene.resize(maps)
 
-    def measured(self, scene: Scene) -> Tensor:
-        """Score all images of a scene together, ``(B, H, W)`` float32 at the images' own size."""
-        score = self._measure(scene)
+    def measured(self, scene: Scene, mean: scores.PredictionMean) -> Tensor:
+        """Score all images of a scene by their mean prediction, ``(B, H, W)`` float32 at the images' own size."""
+        score = self._measure(mean)
         return score if self.upsample == "logits" else self.to_image(scene, score[:, None])[:, 0].clamp(min=0)
 
-    def _measure(self, scene: Scene) -> Tensor:
+    def averaged(self, scene: Scene) -> scores.PredictionMean:
+        """Make the passes over a scene and average what they predict."""
         mean = scores.PredictionMean()
         total: Tensor | None = None
         count = 0
@@ -84,6 +85,9 @@ class PassesDetector(Detector):
                 total = logits.clone() if total is None else total.add_(logits)
         if total is not None:
             mean.update((total / count).softmax(1))
+        return mean
+
+    def _measure(self, mean: scores.PredictionMean) -> Tensor:
         if self.measure == "msp":
             return mean.msp()
         if self.measure == "entropy":
