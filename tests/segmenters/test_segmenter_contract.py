@@ -197,3 +197,14 @@ def test_a_name_goes_before_a_directory_of_that_name(tmp_path, monkeypatch):
     assert load_segmenter("erfnet").registry_name == "erfnet"
     with pytest.raises(ConfigError, match=r"without segmenter\.json"):
         load_segmenter("./erfnet")
+
+
+def test_the_hash_does_not_count_training_steps_that_saving_leaves_out(tmp_path):
+    segmenter = BUILDERS["pyramid"]().train()
+    segmenter(torch.rand(2, 3, 64, 96))
+    segmenter.eval()
+    assert segmenter.stem[1].num_batches_tracked == 1
+    save_segmenter(segmenter, tmp_path / "net")
+    assert load_saved_segmenter(tmp_path / "net").fingerprint() == segmenter.fingerprint()
+    segmenter.stem[1].running_mean += 1
+    assert load_saved_segmenter(tmp_path / "net").fingerprint() != segmenter.fingerprint()

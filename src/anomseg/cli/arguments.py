@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from anomseg.detectors.base import Detector
     from anomseg.segmenters import Segmenter
 
-SEGMENTER_HELP = "network: bundled, erfnet:WEIGHTS, or a directory written by anomseg (see 'anomseg list segmenters')"
+SEGMENTER_HELP = (
+    "network: bundled, erfnet:WEIGHTS, hf:DIRECTORY or hf:HUB_ID, onnx:FILE, or a directory written by anomseg "
+    "(see 'anomseg list segmenters')"
+)
 DETECTOR_HELP = (
     "detectors: names with options (energy:temperature=2), saved directories; commas separate several, and the "
     "option may repeat (see 'anomseg list detectors')"

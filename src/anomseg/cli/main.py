@@ -6,8 +6,10 @@ import difflib
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
@@ -83,7 +85,9 @@ def run(argv: Sequence[str]) -> int:
     if overrides:
         options.overrides = overrides
     try:
-        return int(import_module(f"anomseg.cli.{parsed.command}").run(options))
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return int(import_module(f"anomseg.cli.{parsed.command}").run(options))
     except KeyboardInterrupt:
         return _complain(
             "interrupted; what was finished is kept, run the same command again to go on", EXIT_INTERRUPTED
@@ -97,6 +101,12 @@ def run(argv: Sequence[str]) -> int:
             traceback.print_exc()
         text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         return _complain(f"unexpected {text} (run again with --debug for the traceback)", EXIT_ERROR)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, *_: object) -> None:
+    """Our own warnings in one line, as errors are; those of libraries are for developers, who see them in Python."""
+    if issubclass(category, UserWarning) and Path(filename).is_relative_to(Path(__file__).parent.parent):
+        sys.stderr.write(f"anomseg: {' '.join(str(message).split())}\n")
 
 
 def _complain(text: str, code: int) -> int:

@@ -226,6 +226,6 @@ def anomaly_maps(detector: Detector, scene: Scene) -> list[Tensor]:
     maps: dict[int, Tensor] = {}
     with torch.no_grad() if detector.uses_gradients else torch.inference_mode():
         for rows, part in scene.by_image_size():
-            scores = detector.score(part).detach().to("cpu", torch.float32)
+            scores = detector.score(part).detach().to("cpu", torch.float32).contiguous()
             maps.update(zip(rows, scores, strict=True))
     return [maps[row] for row in range(len(scene.frame_ids))]

@@ -197,7 +197,7 @@ def protocol_line(card: Card) -> str:
 
 
 def segmenter_line(card: Card) -> str:
-    """Name, working size (height x width) and short hash of the network, no class list; empty where there is none."""
+    """Name, working size (height x width), short hash and way of running of the network; empty where there is none."""
     segmenter = card.get("segmenter")
     if segmenter is None:
         return ""
@@ -209,6 +209,9 @@ def segmenter_line(card: Card) -> str:
         parts.append(f"{size[0]}x{size[1]}")  # height first, as --size takes it
     if segmenter.get("sha256"):
         parts.append(f"sha256 {str(segmenter['sha256'])[:12]}")
+    execution = segmenter.get("execution")
+    if isinstance(execution, Mapping):
+        parts.append("run with " + ", ".join(f"{key} {one_line(value)}" for key, value in execution.items()))
     return ", ".join(parts)
 
 

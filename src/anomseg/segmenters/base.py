@@ -208,10 +208,15 @@ class Segmenter(nn.Module):
         return {"size": list(self.size) if self.size else None}
 
     def fingerprint(self) -> str:
-        """SHA-256 over names, shapes and values of all parameters and buffers (float32), 64 hexadecimal digits."""
+        """SHA-256 over names, shapes and values of all parameters and buffers (float32), 64 hexadecimal digits.
+
+        How often a batch norm was trained counts as never: nothing reads it, and saving leaves it out.
+        """
         digest = hashlib.sha256()
         for name, tensor in sorted(self.state_dict().items()):
             array = tensor.detach().cpu()
+            if name.endswith("num_batches_tracked"):
+                array = torch.zeros_like(array)
             array = array.to(torch.float32) if array.is_floating_point() else array
             digest.update(f"{name}{tuple(array.shape)}".encode())
             digest.update(array.contiguous().numpy().tobytes())

@@ -28,7 +28,7 @@ class Scene:
         segmenter: The network; None where no detector needs one.
         input_size: ``(height, width)`` of the prepared images before padding.
         features: Feature maps that the first pass computes.
-        output: A pass that was already made.
+        output: A pass that was already made, or a function that gives it when it is first asked for.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Scene:
         *,
         input_size: Size | None = None,
         features: Sequence[str] = (),
-        output: SegmentationOutput | None = None,
+        output: SegmentationOutput | Callable[[], SegmentationOutput] | None = None,
     ) -> None:
         self.images = images
         self.frame_ids = tuple(frame_ids)
@@ -61,6 +61,8 @@ class Scene:
         """
         if self._output is None:
             self._output = self.forward(features=self.features)
+        elif callable(self._output):
+            self._output = self._output()
         return self._output
 
     @property
@@ -174,7 +176,7 @@ class Scene:
                     self.segmenter,
                     input_size=self.input_size,
                     features=self.features,
-                    output=self.output.select(rows) if self.segmenter is not None else None,
+                    output=(lambda rows=rows: self.output.select(rows)) if self.segmenter is not None else None,
                 ),
             )
 
