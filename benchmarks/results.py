@@ -15,11 +15,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from results_page import Cards, page
 from results_plan import CONTROLS, Run, Suite, suites
 
 from anomseg.cli.main import run
 from anomseg.files import write_text
+from anomseg.segmenters import is_segmenter_directory, load_segmenter, save_segmenter
 
 
 @dataclass(frozen=True)
@@ -41,23 +43,28 @@ def command(*arguments: str | Path) -> None:
         raise SystemExit(f"the command above ended with {code}")
 
 
-def train(suite: Suite, paths: Paths) -> None:
-    """Train what the suite needs; finished trainings are skipped by the command itself."""
+def networks(suite: Suite, paths: Paths) -> None:
+    """Train what the suite needs, or draw it at random; finished trainings are skipped by the command itself."""
     for folder, words in suite.train.items():
         filled = [word.format(data=paths.data, work=paths.work) for word in words]
         command("train", *filled, "--out", paths.work / "networks" / folder)
+    for folder, names in suite.random.items():
+        if not is_segmenter_directory(paths.work / "networks" / folder):
+            torch.manual_seed(0)
+            network = load_segmenter("erfnet_pyramid", classes=names.split(","))
+            save_segmenter(network, paths.work / "networks" / folder)
 
 
 def fit(suite: Suite, paths: Paths, segmenter: str) -> list[str]:
     """Directories of the suite's fitted detectors."""
     fitted = []
-    for name in suite.fitted:
-        target = paths.work / "fitted" / suite.key / f"{name}-fitted"
+    for one in suite.fits:
+        target = paths.work / "fitted" / suite.key / one.name
         if not (target / "detector.json").is_file():
             limit = ("--limit", str(paths.limit)) if paths.limit else ()
-            camvid = f"camvid={paths.data / 'camvid'}@train"
-            words = ("--detector", name, "--segmenter", segmenter, "--data", camvid, "--out", target)
-            command("fit", *words, *suite.fit_extra, *limit)
+            camvid = f"camvid={paths.data / 'camvid'}@{one.split}"
+            words = ("--detector", one.detector, "--segmenter", segmenter, "--data", camvid, "--out", target)
+            command("fit", *words, *one.extra, *limit)
         fitted.append(str(target))
     return fitted
 
@@ -76,7 +83,7 @@ def evaluate(suite: Suite, one: Run, paths: Paths, segmenter: str, fitted: list[
 
 def measure(suite: Suite, paths: Paths) -> dict[str, Cards]:
     """All figures of one suite: cards by benchmark."""
-    train(suite, paths)
+    networks(suite, paths)
     segmenter = suite.segmenter.format(data=paths.data, work=paths.work)
     fitted = fit(suite, paths, segmenter)
     return {one.benchmark: evaluate(suite, one, paths, segmenter, fitted) for one in suite.runs}
@@ -98,7 +105,7 @@ def main() -> None:
     if options.only:
         return
     arguments = "--data DATA" + (" --weights ERFNET" if options.weights else "")
-    write_text(options.doc, page(measured, arguments))
+    write_text(options.doc, page(measured, paths.work, arguments))
     sys.stdout.write(f"written to {options.doc}\n")
 
 

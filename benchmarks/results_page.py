@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from results_plan import Suite
 
+from anomseg.evaluation.states import DetectorState
+from anomseg.metrics import paired_difference
 from anomseg.report import markdown_table
 
 Cards = list[dict[str, Any]]
@@ -21,6 +24,28 @@ def against_controls(cards: Cards) -> list[str]:
         lost = [f"{name} ({row['ap']:+.3f})" for name, row in rows.items() if not row["above"]]
         verdict = "beats every control" if not lost else "does not beat " + ", ".join(lost)
         lines.append(f"- {card['folder']} {verdict}.")
+    return lines
+
+
+def against_untrained(cards: Cards, own: Path, other: Path) -> list[str]:
+    """For each fitted detector, whether it works: above every control and above itself on an untrained network."""
+    lines = []
+    for card in cards:
+        name = card["folder"]
+        if card["detector"].get("control") or not (other / name).is_dir() or "fitted" not in name:
+            continue
+        first, second = DetectorState.load(own / name), DetectorState.load(other / name)
+        if first is None or second is None:
+            continue
+        paired = paired_difference(first.per_image, second.per_image)
+        limits = paired.intervals.figures["ap"] if paired.intervals.figures else None
+        controls = all(row["above"] for row in card["comparison"].values())
+        interval = f"[{limits[0]:+.4f}, {limits[1]:+.4f}]" if limits else f"no interval: {paired.intervals.reason}"
+        works = controls and limits is not None and limits[0] > 0
+        lines.append(
+            f"- {name} {'works' if works else 'does not work yet'}: AP {paired.difference['ap']:+.4f} {interval} over "
+            f"the same on random weights; {'above' if controls else 'not above'} every control."
+        )
     return lines
 
 
@@ -42,7 +67,7 @@ def costs(cards: Cards) -> list[str]:
     return [*lines, ""]
 
 
-def page(measured: list[tuple[Suite, dict[str, Cards]]], arguments: str) -> str:
+def page(measured: list[tuple[Suite, dict[str, Cards]]], work: Path, arguments: str) -> str:
     """The document."""
     lines = [
         "# Results",
@@ -60,6 +85,9 @@ def page(measured: list[tuple[Suite, dict[str, Cards]]], arguments: str) -> str:
             verdicts = against_controls(cards)
             if verdicts:
                 lines += ["Paired AP differences on the same frames, interval above 0 asked for:", "", *verdicts, ""]
+            if suite.untrained:
+                own, other = work / suite.key / benchmark, work / suite.untrained / benchmark
+                lines += ["What is fitted, on these frames:", "", *against_untrained(cards, own, other), ""]
             lines += costs(cards)
             seconds = [card["seconds"]["total"] for card in cards if card.get("seconds")]
             if seconds:

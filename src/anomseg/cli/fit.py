@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from anomseg.cli.arguments import DETECTOR_HELP, add_network, add_run, open_detectors, open_segmenter, parse_data
-from anomseg.errors import EXIT_OK, EXIT_PARTIAL, ConfigError
+from anomseg.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, DataError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -32,6 +32,15 @@ def add_arguments(parser: ArgumentParser) -> None:
         "of several networks, such as ensemble:members=DIR+DIR, which is saved with copies of them",
     )
     parser.add_argument("--root", type=str, default=None, help="folder of a single --data NAME")
+    parser.add_argument(
+        "--held-out", type=str, default=None, help="classes, with commas, that are to stay unseen, as in evaluate"
+    )
+    parser.add_argument(
+        "--held-out-images",
+        type=str,
+        default="drop",
+        help="what becomes of images that show a held-out class: drop them, or void its pixels only",
+    )
     parser.add_argument("--limit", type=int, default=None, help="use the first frames of each data set only")
     parser.add_argument("--out", type=str, required=True, help="directory of the saved detector")
     add_run(parser)
@@ -60,7 +69,19 @@ def run(options: Namespace) -> int:
         benchmark, root, split = parse_data(text)
         if split is None and any(one.name == "train" for one in dataset_spec(benchmark).splits):
             split = "train"
-        frames += load_frames(benchmark, root=root, split=split, limit=options.limit)
+        found = load_frames(
+            benchmark,
+            root=root,
+            split=split,
+            held_out=options.held_out or (),
+            held_out_images=options.held_out_images if options.held_out else "keep",
+            limit=options.limit,
+        )
+        if not found:
+            raise DataError(
+                f"every frame of {text} shows {options.held_out}, so none is left; use --held-out-images void"
+            )
+        frames += found
     detector.needs(segmenter)
     with Progress(f"fitting {name}", options.quiet) as progress:
         done = itertools.count(1)
