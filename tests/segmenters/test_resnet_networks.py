@@ -137,7 +137,7 @@ def test_encoder_checkpoints_load_strictly_but_for_the_classifier():
     assert (network.encoder.layer3[2].conv2.weight == 0.5).all()
     with pytest.raises(CompatibilityError, match=r"resnet50.pth is of another network: unexpected head.weight"):
         network.load_encoder({**state, "head.weight": torch.zeros(1)}, "resnet50.pth")
-    with pytest.raises(CompatibilityError, match="resnet18.pth is of another network: missing layer1.0.bn3.bias"):
+    with pytest.raises(CompatibilityError, match=r"resnet18.pth is of another network: missing layer1.0.bn3.bias"):
         network.load_encoder(_small(PSPNet, backbone="resnet18").encoder.state_dict(), "resnet18.pth")
 
 
