@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from anomseg.cli.arguments import DETECTOR_HELP, add_network, add_run, open_detectors, open_segmenter, parse_data
-from anomseg.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, DataError
+from anomseg.errors import EXIT_OK, EXIT_PARTIAL, ConfigError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -52,7 +52,7 @@ def run(options: Namespace) -> int:
     from anomseg.data import dataset_spec, load_frames
     from anomseg.detectors import check_writable, is_fitted_on_frames, save_detector
 
-    named = open_detectors([options.detector])
+    named = open_detectors([options.detector], options.seed)
     if len(named) != 1:
         raise ConfigError("anomseg fit takes one detector at a time")
     name, detector = named[0]
@@ -69,7 +69,7 @@ def run(options: Namespace) -> int:
         benchmark, root, split = parse_data(text)
         if split is None and any(one.name == "train" for one in dataset_spec(benchmark).splits):
             split = "train"
-        found = load_frames(
+        frames += load_frames(
             benchmark,
             root=root,
             split=split,
@@ -77,11 +77,6 @@ def run(options: Namespace) -> int:
             held_out_images=options.held_out_images if options.held_out else "keep",
             limit=options.limit,
         )
-        if not found:
-            raise DataError(
-                f"every frame of {text} shows {options.held_out}, so none is left; use --held-out-images void"
-            )
-        frames += found
     detector.needs(segmenter)
     with Progress(f"fitting {name}", options.quiet) as progress:
         done = itertools.count(1)

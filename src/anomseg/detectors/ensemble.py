@@ -133,13 +133,14 @@ class Ensemble(PassesDetector):
         """Yield the logits of one member after the other, at the images' own size or at the working size."""
         height, width = scene.input_size
         for member in self._require_members():
-            if member is scene.segmenter:
-                output = scene.output
-            else:
+            own = scene
+            if member is not scene.segmenter:
                 images = member.to(scene.images.device).pad(scene.images[..., :height, :width])
-                output = Scene(images, scene.frame_ids, scene.image_sizes, member, input_size=scene.input_size).output
-            size = scene.image_size if self.upsample == "logits" else scene.input_size
-            yield output.upsample(output.logits.float(), size)
+                own = Scene(images, scene.frame_ids, scene.image_sizes, member, input_size=scene.input_size)
+            if self.upsample == "logits":
+                yield own.logits()
+            else:
+                yield own.output.upsample(own.output.logits.float(), scene.input_size)
 
     def to_image(self, scene: Scene, maps: Tensor) -> Tensor:
         """Bring maps at the working size to the images' own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -13,14 +13,14 @@ from torch.nn import functional as F
 
 from anomseg.detectors.base import Detector, Progress
 from anomseg.detectors.fitting import FitLog
-from anomseg.detectors.options import one_of, positive
+from anomseg.detectors.options import one_of, whole
 from anomseg.detectors.road import road_classes, space_of
+from anomseg.detectors.targets import LABELS, Labels
 from anomseg.errors import CompatibilityError, DataError
 from anomseg.segmenters.base import Segmenter, Size
 from anomseg.segmenters.scene import Scene
 from anomseg.types import VOID, Flags, Frame, Needs
 
-Labels = Literal["auto", "dataset", "predicted"]
 CENTRE, SPREAD = (0.5, 0.6), (0.15, 0.05)
 """Centre (x, y) of the fixed prior, in fractions from the top left, and its squared reach along each."""
 
@@ -47,9 +47,9 @@ class PositionPrior(Detector):
 
     def __init__(self, labels: Labels = "auto", rows: int = 18, columns: int = 32) -> None:
         super().__init__()
-        self.labels = one_of("labels", labels, ("auto", "dataset", "predicted"))
-        self.rows = int(positive("rows", rows))
-        self.columns = int(positive("columns", columns))
+        self.labels = one_of("labels", labels, LABELS)
+        self.rows = whole("rows", rows)
+        self.columns = whole("columns", columns)
         self._road: Tensor | None = None
 
     @property

@@ -14,8 +14,9 @@ from anomseg.detectors.base import Detector, Progress, Upsample
 from anomseg.detectors.fitting import FitLog
 from anomseg.detectors.moments import ClassMoments
 from anomseg.detectors.options import one_of, positive
+from anomseg.detectors.targets import cells_inside
 from anomseg.errors import CompatibilityError, DataError
-from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
+from anomseg.segmenters.base import Segmenter, Size
 from anomseg.segmenters.scene import Scene
 from anomseg.types import VOID, Flags, Frame, Needs
 
@@ -108,7 +109,8 @@ class SML(Detector):
             output = scene.output
             if self.check_logits:
                 scores.check_logits(output.logits)
-            top, predicted = _without_padding(output).max(1)
+            rows, columns = cells_inside(output, (output.logits.shape[-2], output.logits.shape[-1]))
+            top, predicted = output.logits[..., :rows, :columns].float().max(1)
             if classes is not None:
                 known = torch.from_numpy(classes != VOID)[None, None].to(top.device, torch.uint8)
                 keep = F.interpolate(known, size=top.shape[-2:], mode="nearest")[:, 0] > 0
@@ -161,13 +163,3 @@ class SML(Detector):
         if not bool((state["variance"] > 0).all() and state["mean"].isfinite().all()):
             raise CompatibilityError("the state of sml holds variances or means that are no statistics; fit it again")
         self._state = dict(state)
-
-
-def _without_padding(output: SegmentationOutput) -> Tensor:
-    """Those logits ``(B, C, h', w')`` whose whole cell lies inside the image, at least one."""
-    logits = output.logits.float()
-    rows, columns = (
-        max(1, length * inside // padded)
-        for length, inside, padded in zip(logits.shape[-2:], output.input_size, output.padded_size, strict=True)
-    )
-    return logits[..., :rows, :columns]

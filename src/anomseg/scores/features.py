@@ -16,8 +16,8 @@ from torch import Tensor
 
 from anomseg.errors import CompatibilityError
 
-PIECE = 2**21
-"""Values of the largest intermediate tensor, channels x pixels (8 MiB in float32)."""
+PIECE = 2**19
+"""Values of the largest intermediate tensor, channels x pixels (2 MiB in float32, which caches hold)."""
 
 Reduction = Literal["max", "logsumexp"]
 
