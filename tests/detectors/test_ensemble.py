@@ -14,7 +14,7 @@ from anomseg.detectors.ensemble import Ensemble
 from anomseg.errors import CompatibilityError, ConfigError, DataError
 from anomseg.files import sha256_of_file
 from anomseg.registry import SEGMENTERS
-from anomseg.segmenters import Segmenter, save_segmenter
+from anomseg.segmenters import SegmentationOutput, Segmenter, save_segmenter
 from anomseg.segmenters.scene import Scene, make_scene
 
 
@@ -169,3 +169,16 @@ class TestSaved:
         (folder / "detector.json").write_text(json.dumps(content))
         with pytest.raises(CompatibilityError, match="energy carries no networks"):
             load_detector(folder)
+
+
+def test_logits_brought_to_size_are_shared_with_other_detectors(folders, monkeypatch):
+    detector = create_detector("ensemble", members="+".join(folders[:2]))
+    scene = hosted(detector)
+    sizes = []
+    upsample = SegmentationOutput.upsample
+    monkeypatch.setattr(
+        SegmentationOutput, "upsample", lambda self, maps, size: sizes.append(size) or upsample(self, maps, size)
+    )
+    anomaly_maps(create_detector("msp"), scene)
+    anomaly_maps(detector, scene)
+    assert sizes == [(45, 61)] * 2  # the host's once for both, the other member's

@@ -4,13 +4,14 @@ import math
 
 import pytest
 import torch
-from tiny import TinySegmenter, scene_of
+from tiny import FixedSegmenter, TinySegmenter, scene_of
 
 from anomseg.detectors import anomaly_maps, create_detector
 from anomseg.detectors.mc_dropout import dropout_rates
 from anomseg.detectors.seeding import frame_randomness
 from anomseg.errors import CompatibilityError, ConfigError
 from anomseg.segmenters.module import ModuleSegmenter
+from anomseg.segmenters.scene import Scene
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +154,20 @@ def test_other_measures_of_the_same_passes_make_none_anew():
     before = segmenter.passes
     anomaly_maps(create_detector("mc_dropout", passes=3, seed=1), scene)
     assert segmenter.passes == before + 2 * 3
+
+
+def test_what_a_scene_keeps_of_the_passes_does_not_grow_with_the_classes(monkeypatch):
+    kept = []
+    remembered = Scene.remembered
+    monkeypatch.setattr(Scene, "remembered", lambda *given: kept.append(remembered(*given)) or kept[-1])
+    segmenter = TinySegmenter()
+    anomaly_maps(create_detector("mc_dropout", passes=2), scene_of(segmenter, [(24, 32)] * 2))
+    values = sum(part.numel() for summary in kept[0] for part in vars(summary).values() if torch.is_tensor(part))
+    assert values == 2 * 3 * 24 * 32
+
+
+def test_logits_are_checked_though_another_detector_made_the_passes_without():
+    scene = scene_of(FixedSegmenter([0.6, 0.1, 0.1, 0.1, 0.1]))
+    anomaly_maps(create_detector("mc_dropout", passes=2, check_logits=False), scene)
+    with pytest.raises(CompatibilityError, match="probabilities"):
+        anomaly_maps(create_detector("mc_dropout", passes=2), scene)

@@ -66,13 +66,13 @@ def test_the_running_mean_is_the_mean_and_leaves_its_input_alone():
         passes.update(member)
     assert torch.equal(members, before)
     torch.testing.assert_close(passes.mean, members.mean(0))
-    torch.testing.assert_close(passes.predictive_entropy(), predictive_entropy(members))
-    torch.testing.assert_close(passes.mutual_information(), mutual_information(members))
-    torch.testing.assert_close(passes.msp(), 1 - members.mean(0).amax(1))
+    torch.testing.assert_close(passes.summary().predictive_entropy(), predictive_entropy(members))
+    torch.testing.assert_close(passes.summary().mutual_information(), mutual_information(members))
+    torch.testing.assert_close(passes.summary().msp, 1 - members.mean(0).amax(1))
 
 
 def test_bad_input():
     with pytest.raises(CompatibilityError, match="no pass"):
-        PredictionMean().msp()
+        PredictionMean().summary()
     with pytest.raises(CompatibilityError, match="two classes"):
         predictive_entropy(torch.ones(2, 1, 1), normalized=True)

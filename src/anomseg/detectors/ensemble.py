@@ -127,7 +127,7 @@ class Ensemble(PassesDetector):
 
     def score(self, scene: Scene) -> Tensor:
         """Anomaly maps ``(B, H, W)`` float32 at the images' own size."""
-        return self.measured(scene, self.averaged(scene))
+        return self.measured(scene, self.summarised(scene))
 
     def passes_over(self, scene: Scene) -> Iterator[Tensor]:
         """Yield the logits of one member after the other, at the images' own size or at the working size."""

@@ -12,7 +12,7 @@ from anomseg.detectors.base import Upsample
 from anomseg.detectors.options import fraction, whole
 from anomseg.detectors.passes import Average, Measure, PassesDetector, one_by_one
 from anomseg.detectors.seeding import frame_randomness
-from anomseg.scores import PredictionMean
+from anomseg.scores import PredictionSummary
 from anomseg.segmenters.base import Segmenter
 from anomseg.segmenters.scene import Scene
 from anomseg.types import Needs
@@ -71,14 +71,14 @@ class MCDropout(PassesDetector):
     def score(self, scene: Scene) -> Tensor:
         """Anomaly maps ``(B, H, W)`` float32 at the images' own size."""
         # Another measure of the same passes, beside this one in an evaluation, finds them made.
-        key = ("mc_dropout", self.passes, self.average, self.p, self.seed, self.upsample)
-        means = scene.remembered(key, lambda: [self._averaged_one(single) for single in one_by_one(scene)])
-        singles = zip(one_by_one(scene), means, strict=True)
-        return torch.cat([self.measured(single, mean) for single, mean in singles])
+        key = ("mc_dropout", self.passes, self.average, self.p, self.seed, self.upsample, self.check_logits)
+        found = scene.remembered(key, lambda: [self._summary_of_one(single) for single in one_by_one(scene)])
+        singles = zip(one_by_one(scene), found, strict=True)
+        return torch.cat([self.measured(single, summary) for single, summary in singles])
 
-    def _averaged_one(self, single: Scene) -> PredictionMean:
+    def _summary_of_one(self, single: Scene) -> PredictionSummary:
         with frame_randomness(self.seed, single.frame_ids[0], single.images.device):
-            return self.averaged(single)
+            return self.summarised(single)
 
     def passes_over(self, scene: Scene) -> Iterator[Tensor]:
         """Yield logits of one pass after the other."""

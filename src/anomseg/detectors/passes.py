@@ -20,7 +20,7 @@ Average = Literal["probabilities", "logits"]
 class PassesDetector(Detector):
     """Base of detectors that average several predictions; subclasses implement `passes_over` and `to_image`.
 
-    Memory holds the running mean and one prediction, however many there are.
+    Memory holds the running mean and one prediction, however many there are; what is kept are three maps an image.
 
     Args:
         measure: ``"entropy"`` of the mean prediction, ``"mutual_information"`` between prediction and pass (how much
@@ -65,13 +65,13 @@ class PassesDetector(Detector):
         """Bring maps ``(B, K, h, w)`` from where the passes lie to the images' own size."""
         return scene.resize(maps)
 
-    def measured(self, scene: Scene, mean: scores.PredictionMean) -> Tensor:
-        """Score all images of a scene by their mean prediction, ``(B, H, W)`` float32 at the images' own size."""
-        score = self._measure(mean)
+    def measured(self, scene: Scene, summary: scores.PredictionSummary) -> Tensor:
+        """Score all images of a scene by what the passes say, ``(B, H, W)`` float32 at the images' own size."""
+        score = self._measure(summary)
         return score if self.upsample == "logits" else self.to_image(scene, score[:, None])[:, 0].clamp(min=0)
 
-    def averaged(self, scene: Scene) -> scores.PredictionMean:
-        """Make the passes over a scene and average what they predict."""
+    def summarised(self, scene: Scene) -> scores.PredictionSummary:
+        """Make the passes over a scene, average what they predict, and keep what that says."""
         mean = scores.PredictionMean()
         total: Tensor | None = None
         count = 0
@@ -85,14 +85,14 @@ class PassesDetector(Detector):
                 total = logits.clone() if total is None else total.add_(logits)
         if total is not None:
             mean.update((total / count).softmax(1))
-        return mean
+        return mean.summary()
 
-    def _measure(self, mean: scores.PredictionMean) -> Tensor:
+    def _measure(self, summary: scores.PredictionSummary) -> Tensor:
         if self.measure == "msp":
-            return mean.msp()
+            return summary.msp
         if self.measure == "entropy":
-            return mean.predictive_entropy(self.normalized)
-        return mean.mutual_information(self.normalized)
+            return summary.predictive_entropy(self.normalized)
+        return summary.mutual_information(self.normalized)
 
 
 def one_by_one(scene: Scene) -> Iterator[Scene]:

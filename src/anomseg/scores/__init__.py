@@ -13,10 +13,17 @@ from anomseg.scores.standardized import (
     standardized_max_logit,
     suppress_boundaries,
 )
-from anomseg.scores.uncertainty import PredictionMean, mutual_information, predictive_entropy, probability_entropy
+from anomseg.scores.uncertainty import (
+    PredictionMean,
+    PredictionSummary,
+    mutual_information,
+    predictive_entropy,
+    probability_entropy,
+)
 
 __all__ = [
     "PredictionMean",
+    "PredictionSummary",
     "check_logits",
     "class_boundaries",
     "dense_hybrid",

@@ -8,6 +8,7 @@ expected uncertainty of one member, mean H(p), plus the mutual information betwe
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -72,7 +73,7 @@ def mutual_information(probabilities: Tensor, normalized: bool = False) -> Tenso
     passes = PredictionMean()
     for member in probabilities:
         passes.update(member)
-    return passes.mutual_information(normalized)
+    return passes.summary().mutual_information(normalized)
 
 
 class PredictionMean:
@@ -82,7 +83,8 @@ class PredictionMean:
         >>> passes = PredictionMean()
         >>> for member in ([[0.9, 0.1]], [[0.1, 0.9]]):
         ...     passes.update(torch.tensor(member))
-        >>> round(passes.mutual_information().item(), 4), round(passes.msp().item(), 4)
+        >>> summary = passes.summary()
+        >>> round(summary.mutual_information().item(), 4), round(summary.msp.item(), 4)
         (0.3681, 0.5)
     """
 
@@ -112,21 +114,43 @@ class PredictionMean:
             raise CompatibilityError("there was no pass to average; make at least one")
         return self._total / self.count
 
+    def summary(self) -> PredictionSummary:
+        """What the passes say together, in three maps.
+
+        Raises:
+            CompatibilityError: There was no pass.
+        """
+        mean = self.mean
+        assert self._entropies is not None  # noqa: S101 - there is a mean
+        entropy = probability_entropy(mean)
+        # It is never negative; rounding may say so where all members agree.
+        information = (entropy - self._entropies / self.count).clamp(min=0)
+        return PredictionSummary(mean.shape[1], entropy, information, (1 - mean.amax(1)).clamp(0, 1))
+
+
+@dataclass(frozen=True)
+class PredictionSummary:
+    """What several passes say together: all that is kept of them where the mean of many classes would be large.
+
+    Attributes:
+        classes: Number of classes C.
+        entropy: Of the mean prediction, ``(B, *S)`` in nats.
+        information: Entropy of the mean less the mean entropy, ``(B, *S)`` in nats.
+        msp: One minus the largest mean probability, ``(B, *S)`` in [0, 1].
+    """
+
+    classes: int
+    entropy: Tensor
+    information: Tensor
+    msp: Tensor
+
     def predictive_entropy(self, normalized: bool = False) -> Tensor:
         """Entropy of the mean prediction, ``(B, *S)``; see the function of this name."""
-        return probability_entropy(self.mean, normalized)
+        return _share(self.entropy, self.classes) if normalized else self.entropy
 
     def mutual_information(self, normalized: bool = False) -> Tensor:
         """Entropy of the mean less the mean entropy, ``(B, *S)``; see the function of this name."""
-        mean = self.mean
-        assert self._entropies is not None  # noqa: S101 - there is a mean
-        # It is never negative; rounding may say so where all members agree.
-        nats = (probability_entropy(mean) - self._entropies / self.count).clamp(min=0)
-        return _share(nats, mean.shape[1]) if normalized else nats
-
-    def msp(self) -> Tensor:
-        """One minus the largest mean probability, ``(B, *S)`` in [0, 1]."""
-        return (1 - self.mean.amax(1)).clamp(0, 1)
+        return _share(self.information, self.classes) if normalized else self.information
 
 
 def _share(nats: Tensor, classes: int) -> Tensor:
