@@ -148,3 +148,28 @@ def test_a_name_among_hundreds_is_suggested_in_one_readable_line():
     with pytest.raises(ConfigError, match=r"did you mean '77'\?.*100 known.*segmenter\.feature_info") as error:
         segmenter(torch.rand(1, 3, 4, 4), features=["77x"])
     assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mean": (0.5,)},
+        {"std": (1.0, 1.0, 0.0)},
+        {"mean": (0.5, float("nan"), 0.5)},
+        {"divisor": 0},
+        {"size": (0, 8)},
+        {"palette": [(1, 2, 3)]},
+        {"palette": [(1, 2)] * 4},
+    ],
+)
+def test_options_that_would_score_nonsense_are_refused(options):
+    with pytest.raises(ConfigError) as caught:
+        load_segmenter(nn.Conv2d(3, 4, 1), **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_single_output_has_no_classes_to_be_unsure_between():
+    with pytest.raises(CompatibilityError, match="two or more"):
+        load_segmenter(nn.Conv2d(3, 1, 1))
+    with pytest.raises(CompatibilityError, match="two or more"):
+        load_segmenter(nn.Conv2d(3, 2, 1), void=True)

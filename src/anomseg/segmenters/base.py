@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomseg.errors import CompatibilityError, unknown_name
+from anomseg.errors import CompatibilityError, ConfigError, unknown_name
 from anomseg.types import FeatureInfo, UInt8Array
 
 Size = tuple[int, int]
@@ -83,6 +83,18 @@ class SegmentationOutput:
         )
 
 
+def check_sides(size: Sequence[int] | None, divisor: int) -> None:
+    """Refuse a working size or a divisor that no image can be brought to.
+
+    Raises:
+        ConfigError: A side or the divisor is below 1.
+    """
+    if divisor < 1 or (size and (len(size) != 2 or min(size) < 1)):
+        raise ConfigError(
+            f"a working size is (height, width) and a divisor one number, 1 or more: got {size} and {divisor}"
+        )
+
+
 def _resize(maps: Tensor, size: Size) -> Tensor:
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
@@ -101,6 +113,9 @@ class Segmenter(nn.Module):
         palette: One RGB triple (0..255) a class; made up where not given.
         size: Working size ``(height, width)`` that images are stretched to; None keeps each image's own size.
         divisor: The input is padded (edge values, right and bottom) to a multiple of it.
+
+    Raises:
+        ConfigError: A size or divisor below 1, or colours that are not one RGB triple a class.
     """
 
     registry_name: ClassVar[str] = "module"
@@ -113,10 +128,14 @@ class Segmenter(nn.Module):
         divisor: int = 1,
     ) -> None:
         super().__init__()
+        check_sides(size, divisor)
+        if palette and (len(palette) != len(classes) or any(len(colour) != 3 for colour in palette)):
+            raise ConfigError(f"the palette is one RGB triple for each of the {len(classes)} classes, or left out")
         self.classes = tuple(classes)
         self.palette = tuple(tuple(colour) for colour in palette) if palette else default_palette(len(self.classes))
         self.size: Size | None = (int(size[0]), int(size[1])) if size else None
         self.divisor = divisor
+        self.least = 1  # smallest side that the network takes, in multiples of the divisor
         self.title: str | None = None  # what cards call it, where that is not the name of its architecture
 
     @property
@@ -170,8 +189,12 @@ class Segmenter(nn.Module):
         return self.pad(torch.from_numpy(np.array(image)).permute(2, 0, 1).to(torch.float32).div_(255.0)[None])[0]
 
     def pad(self, batch: Tensor) -> Tensor:
-        """Repeat edge values to the right and below until both sides of ``(B, 3, h, w)`` are multiples of `divisor`."""
-        below, right = (-side % self.divisor for side in batch.shape[-2:])
+        """Repeat edge values to the right and below until both sides of ``(B, 3, h, w)`` are multiples of `divisor`.
+
+        A network that needs some more of them (`least`) gets those.
+        """
+        least = self.least * self.divisor
+        below, right = (-side % self.divisor if side >= least else least - side for side in batch.shape[-2:])
         return F.pad(batch, (0, right, 0, below), mode="replicate") if below or right else batch
 
     def forward(

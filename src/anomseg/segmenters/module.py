@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from anomseg.data.label_space import label_space
 from anomseg.errors import CompatibilityError
 from anomseg.scores import check_logits
-from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
+from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size, check_sides
+from anomseg.segmenters.naming import default_classes
+from anomseg.segmenters.pixels import check_moments, normalised
 from anomseg.segmenters.taps import Taps, module_taps
 from anomseg.types import FeatureInfo
 
@@ -34,6 +35,10 @@ class ModuleSegmenter(Segmenter):
         std: Then divided by.
         void: The last output is void and not among the logits.
         allow_probabilities: Do not refuse outputs that look softmaxed already.
+
+    Raises:
+        ConfigError: An option has a value that it cannot have.
+        CompatibilityError: The network gives no logits, or those of one class alone.
 
     Example:
         >>> import torch
@@ -63,18 +68,20 @@ class ModuleSegmenter(Segmenter):
     ) -> None:
         import torch  # noqa: PLC0415 - the name is needed in this body alone
 
+        check_moments(mean, std)
+        check_sides(size, divisor)
         if classes is None:
             side = max(64, divisor)
             probe = torch.full((1, 3, side - side % -divisor, side - side % -divisor), 0.5)
             if isinstance(network, nn.Module):
                 network.eval()
             with torch.inference_mode():
-                count = _logits_of(network(_normalised(probe, mean, std))).shape[1] - int(void)
-            cityscapes = label_space("cityscapes")
-            if count == len(cityscapes.names):
-                classes, palette = cityscapes.names, palette or cityscapes.palette
-            else:
-                classes = [f"class_{index}" for index in range(count)]
+                count = _logits_of(network(normalised(probe, mean, std))).shape[1] - int(void)
+            classes, palette = default_classes(count, palette)
+        if len(classes) < 2:
+            raise CompatibilityError(
+                "a network with one class cannot be unsure between classes; scores need the logits of two or more"
+            )
         super().__init__(classes, palette, size, divisor)
         self.network = network
         kind = network if hasattr(network, "__qualname__") else type(network)
@@ -126,7 +133,7 @@ class ModuleSegmenter(Segmenter):
 
     def segment(self, batch: Tensor, features: Sequence[str]) -> SegmentationOutput:
         """Run the wrapped network; see `Segmenter.forward`."""
-        pixels = _normalised(batch, self.mean, self.std)
+        pixels = normalised(batch, self.mean, self.std)
         if features:
             with self._taps.recording(features) as found:
                 logits = _logits_of(self.network(pixels))
@@ -143,10 +150,6 @@ class ModuleSegmenter(Segmenter):
             features=found,
             void_logits=logits[:, count:] if self.void else None,
         )
-
-
-def _normalised(batch: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    return (batch - batch.new_tensor(mean)[:, None, None]) / batch.new_tensor(std)[:, None, None]
 
 
 def _logits_of(answer: Any) -> Tensor:

@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anomseg.data.label_space import label_space
 from anomseg.errors import CompatibilityError, ConfigError, DataError
 from anomseg.scores import check_logits
-from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
+from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size, check_sides
+from anomseg.segmenters.naming import default_classes
 from anomseg.segmenters.onnx_network import Layout, OnnxNetwork
+from anomseg.segmenters.pixels import check_moments, normalised
 from anomseg.types import FeatureInfo
 
 PROBE_SIDE = 64
@@ -68,8 +69,8 @@ class OnnxSegmenter(Segmenter):
     ) -> None:
         if model is None:
             raise ConfigError("onnx needs a file; write onnx:NETWORK.onnx")
-        if divisor < 1 or len(mean) != 3 or len(std) != 3 or not all(std):
-            raise ConfigError("onnx: divisor is 1 or more, mean and std are three numbers each, none of std is 0")
+        check_moments(mean, std)
+        check_sides(size, divisor)
         network = OnnxNetwork(model, output, layout, threads, provider)
         if network.takes_bytes and (any(mean) or any(value != 1 for value in std)):
             raise ConfigError(f"{network.name} takes uint8, so it normalises inside: leave mean and std out")
@@ -88,11 +89,7 @@ class OnnxSegmenter(Segmenter):
                 f"{count} class{'es' if count != 1 else ''}: a class map, a mask or a probability; export all logits"
             )
         if classes is None:
-            cityscapes = label_space("cityscapes")
-            if count == len(cityscapes.names):
-                classes, palette = cityscapes.names, palette or cityscapes.palette
-            else:
-                classes = [f"class_{index}" for index in range(count)]
+            classes, palette = default_classes(count, palette)
         if count != len(classes):
             raise ConfigError(
                 f"output {network.logits} of {network.name} has {count} classes{' beside void' if void else ''}, "
@@ -160,8 +157,7 @@ class OnnxSegmenter(Segmenter):
         images = batch.detach().to("cpu", torch.float32)
         if self.network.takes_bytes:
             return (images * 255).round().clamp(0, 255).numpy()
-        mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
-        return ((images - mean) / std).numpy()
+        return normalised(images, self.mean, self.std).numpy()
 
 
 def _probe(network: OnnxNetwork, size: Size | None, divisor: int) -> tuple[int, dict[str, FeatureInfo]]:

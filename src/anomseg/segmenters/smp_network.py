@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from anomseg.data.label_space import label_space
 from anomseg.errors import CompatibilityError, ConfigError
 from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
 from anomseg.segmenters.checkpoint import load_strictly
+from anomseg.segmenters.naming import default_classes
+from anomseg.segmenters.pixels import check_moments, normalised
 from anomseg.segmenters.smp_library import build_network, read_source, statistics
 from anomseg.segmenters.taps import Tap, Taps, measured
 from anomseg.types import FeatureInfo
@@ -93,8 +94,11 @@ class SMPNetwork(Segmenter):
             load_strictly(network, source.state, f"smp checkpoint {weights}")
         default_mean, default_std = statistics(self.encoder_name)
         self.mean, self.std = tuple(mean or default_mean), tuple(std or default_std)
+        check_moments(self.mean, self.std)
         # DPT's coarsest map has twice the stride of the tokens.
         self.divisor = int(network.encoder.output_stride) * (2 if arch == "dpt" else 1)
+        # PAN halves its coarsest map three times more.
+        self.least = 8 if self.arch == "pan" else 1
         self.network = network
         self.eval()
         self.taps = _taps(network, self.divisor)
@@ -121,9 +125,8 @@ class SMPNetwork(Segmenter):
 
     def segment(self, batch: Tensor, features: Sequence[str]) -> SegmentationOutput:
         """Run the network; see `Segmenter.forward`."""
-        mean, std = batch.new_tensor(self.mean), batch.new_tensor(self.std)
         with self.taps.recording(features) as found:
-            logits = self.network((batch - mean[:, None, None]) / std[:, None, None])
+            logits = self.network(normalised(batch, self.mean, self.std))
         height, width = batch.shape[-2:]
         count = len(self.classes)
         return SegmentationOutput(
@@ -156,7 +159,7 @@ def _taps(network: Any, divisor: int) -> Taps:
     else:  # the first of the maps is the image itself
         taps = {f"stage{index}": Tap("encoder", unknown, (index,)) for index in range(1, len(channels))}
     taps["decoder"] = Tap("decoder", unknown)
-    # Eight cells a side at the coarsest stride: PAN halves its map three times more.
+    # Cells enough for every architecture.
     probe = (8 * divisor, 9 * divisor)
     try:
         return measured(network, taps, probe)
@@ -175,12 +178,7 @@ def _classes(
     if classes is None:
         if outputs is None:
             raise ConfigError("smp: random weights have no classes of their own; add classes=[...]")
-        cityscapes = label_space("cityscapes")
-        count = outputs - int(bool(void))
-        if count == len(cityscapes.names):
-            classes, palette = cityscapes.names, palette or cityscapes.palette
-        else:
-            classes = [f"class_{index}" for index in range(count)]
+        classes, palette = default_classes(outputs - int(bool(void)), palette)
     outputs = len(classes) + int(bool(void)) if outputs is None else outputs
     void = outputs == len(classes) + 1 if void is None else void
     if outputs != len(classes) + int(void):

@@ -10,6 +10,7 @@ from torch import Tensor
 from anomseg.errors import ConfigError
 from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
 from anomseg.segmenters.checkpoint import load_strictly
+from anomseg.segmenters.pixels import check_moments, normalised
 from anomseg.segmenters.taps import Taps
 from anomseg.segmenters.timm_library import (
     build_backbone,
@@ -74,6 +75,7 @@ class TimmBackbone(Segmenter):
             load_strictly(network, read_weights(weights, network), what)
         facts = network.pretrained_cfg
         self.mean, self.std = tuple(mean or facts["mean"]), tuple(std or facts["std"])
+        check_moments(self.mean, self.std)
         self.size = self.size or self.only_size
         self.divisor = coarsest_stride(network)
         probe = self.only_size or (4 * self.divisor, 6 * self.divisor)
@@ -141,8 +143,7 @@ class TimmBackbone(Segmenter):
         )
 
     def _features(self, batch: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-        mean, std = batch.new_tensor(self.mean), batch.new_tensor(self.std)
-        pixels = (batch - mean[:, None, None]) / std[:, None, None]
+        pixels = normalised(batch, self.mean, self.std)
         if self.taps.taps:
             with self.taps.recording(names) as found:
                 self.network.forward_features(pixels)

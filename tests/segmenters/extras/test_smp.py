@@ -170,3 +170,9 @@ def test_weights_that_do_not_fit(small, tmp_path):
     for text in ("smp", f"smp:{path};arch=pspnet;encoder=resnet18;random_weights=true"):
         with pytest.raises(ConfigError, match="either weights"):
             load_segmenter(text)
+
+
+def test_pan_takes_images_below_eight_cells():
+    segmenter = load_segmenter("smp:arch=pan;encoder=resnet18;classes=[a,b,c];random_weights=true")
+    image = np.zeros((40, 130, 3), np.uint8)
+    assert make_scene([image], ["a"], segmenter).logits().shape == (1, 3, 40, 130)

@@ -56,10 +56,10 @@ def backbone(model_type, seed=0, **options):
     """A random backbone that gives out all stages of a pyramid."""
     import transformers
 
-    from anomseg.segmenters.huggingface.backbone import backbone_architecture, backbone_class
+    from anomseg.segmenters.huggingface.backbone import BACKBONE_KINDS, backbone_architecture
 
     architecture = {"model_type": model_type, **BACKBONES[model_type], **options}
     full = backbone_architecture(architecture, "a test")
     torch.manual_seed(seed)
-    kind = backbone_class(full, "a test")
+    kind = getattr(transformers, BACKBONE_KINDS[model_type])
     return randomised(kind(transformers.CONFIG_MAPPING[model_type].from_dict(full)), seed)

@@ -173,3 +173,14 @@ def test_oneformer_saved_for_training_is_built_for_inference():
     config.is_training = True
     segmenter = load_segmenter(config, random_weights=True)
     assert make_scene(_images((64, 64)), ["a"], segmenter).logits().shape == (1, 5, 64, 64)
+
+
+def test_dpt_is_told_its_grid_for_the_pass_alone():
+    model = tiny_model("dpt")
+    square = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    before = model(square).logits
+    first, second = load_segmenter(model), load_segmenter(model)
+    wide = first(torch.rand(1, 3, 32, 96)).logits
+    second(torch.rand(1, 3, 96, 32))
+    assert first(torch.rand(1, 3, 32, 96)).logits.shape == wide.shape == (1, len(CLASSES), 32, 96)
+    assert torch.equal(model(square).logits, before)

@@ -62,7 +62,14 @@ def test_the_processor_file_of_several_parts(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "facts", [{"image_mean": [1, 2]}, {"image_std": [0, 1, 1]}, {"size": {"shortest_edge": "big"}}, {"image_mean": "x"}]
+    "facts",
+    [
+        {"image_mean": [1, 2]},
+        {"image_std": [0, 1, 1]},
+        {"size": {"shortest_edge": "big"}},
+        {"image_mean": "x"},
+        {"rescale_factor": 0},
+    ],
 )
 def test_damaged_facts(tmp_path, facts):
     with pytest.raises(DataError, match="preprocessor_config") as caught:
@@ -89,13 +96,13 @@ def test_a_directory_s_facts_reach_the_network_and_options_go_before_them(saved_
     segmenter = load_segmenter(f"hf:{folder}")
     scene = make_scene(image, ["a"], segmenter)
     assert scene.input_size == (64, 96)
-    torch.testing.assert_close(segmenter.pixel_values(scene.images), (scene.images - 0.1) / 0.2)
+    torch.testing.assert_close(segmenter.preprocessing.apply(scene.images), (scene.images - 0.1) / 0.2)
     assert segmenter.identity()["mean"] == [0.1] * 3
     assert segmenter.identity()["shortest_edge"] == 64
     other = load_segmenter(f"hf:{folder};mean=[0,0,0];std=[1,1,1];scale=255;bgr=true;shortest_edge=0;longest_edge=0")
     scene = make_scene(image, ["a"], other)
     assert scene.input_size == (128, 192)
-    assert torch.equal(other.pixel_values(scene.images), scene.images.flip(1) * 255)
+    assert torch.equal(other.preprocessing.apply(scene.images), scene.images.flip(1) * 255)
     assert load_segmenter(f"hf:{folder};size=[32,64]").working_size((128, 192)) == (32, 64)
     assert other.working_size((128, 192), (64, 64)) == (64, 64)
 

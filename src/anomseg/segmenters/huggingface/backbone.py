@@ -12,7 +12,7 @@ from anomseg.errors import CompatibilityError
 from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
 from anomseg.segmenters.huggingface.building import complete_architecture
 from anomseg.segmenters.huggingface.families import IMAGENET, Family, input_divisor
-from anomseg.segmenters.huggingface.preprocessing import Preprocessing, check_moments
+from anomseg.segmenters.huggingface.preprocessing import Preprocessing
 from anomseg.segmenters.huggingface.taps import transformer_taps
 from anomseg.segmenters.taps import Taps
 from anomseg.types import FeatureInfo
@@ -59,17 +59,6 @@ def backbone_architecture(architecture: Mapping[str, Any], what: str) -> dict[st
         complete["out_features"] = names
         complete["out_indices"] = [complete["stage_names"].index(name) for name in names]
     return complete
-
-
-def backbone_class(architecture: Mapping[str, Any], what: str) -> type[PreTrainedModel]:
-    """The class of transformers for a backbone's configuration.
-
-    Raises:
-        CompatibilityError: It is no known backbone.
-    """
-    import transformers  # noqa: PLC0415 - heavy
-
-    return getattr(transformers, _kind_of(architecture, what))
 
 
 def load_backbone(
@@ -122,7 +111,6 @@ class TransformersBackbone(Segmenter):
         self.network = network.eval()
         self.architecture = architecture
         self.preprocessing = preprocessing or Preprocessing(*IMAGENET)
-        check_moments(self.preprocessing.mean, self.preprocessing.std)
         self.random_weights = random_weights
         self.taps: Taps = transformer_taps(network)
         self.eval()
@@ -148,13 +136,8 @@ class TransformersBackbone(Segmenter):
         if features:
             options = {"interpolate_pos_encoding": True} if self.architecture["model_type"] == "vit" else {}
             with self.taps.recording(features) as found:
-                self.network(self._pixel_values(batch), **options)
+                self.network(self.preprocessing.apply(batch), **options)
         return SegmentationOutput(batch.new_zeros(len(batch), 0, *size), size, size, found)
-
-    def _pixel_values(self, batch: Tensor) -> Tensor:
-        facts = self.preprocessing
-        mean, std = (batch.new_tensor(values)[:, None, None] for values in (facts.mean, facts.std))
-        return ((batch.flip(1) if facts.bgr else batch) * facts.scale - mean) / std
 
     def config(self) -> dict[str, object]:
         """Options that rebuild this network, without weights."""

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from anomseg.errors import ConfigError, DataError
 from anomseg.files import read_json
 from anomseg.segmenters.base import Size
 from anomseg.segmenters.huggingface.families import Moments
+from anomseg.segmenters.pixels import check_moments, normalised
 
 Triple = tuple[float, float, float]
 
@@ -29,6 +32,9 @@ class Preprocessing:
         bgr: The channels are reversed first.
         shortest_edge: The image is resized to this shortest side, its aspect kept; None leaves it as it is.
         longest_edge: Then the longest side is not larger than this; None sets no bound.
+
+    Raises:
+        ConfigError: Mean and deviation are no triples, or a deviation or the scale is not larger than 0.
     """
 
     mean: Triple
@@ -37,6 +43,22 @@ class Preprocessing:
     bgr: bool = False
     shortest_edge: int | None = None
     longest_edge: int | None = None
+
+    def __post_init__(self) -> None:
+        check_moments(self.mean, self.std)
+        if not self.scale > 0:
+            raise ConfigError(f"scale is what 1.0 becomes before the mean is taken off, so above 0, got {self.scale}")
+
+    def apply(self, batch: Tensor) -> Tensor:
+        """Pixel values of a network, from a batch ``(B, 3, h, w)`` in [0, 1].
+
+        Example:
+            >>> import torch
+            >>> facts = Preprocessing((1.0, 2.0, 3.0), (1.0, 1.0, 2.0), scale=255.0, bgr=True)
+            >>> facts.apply(torch.tensor([0.0, 0.2, 1.0])[None, :, None, None]).flatten().tolist()
+            [254.0, 49.0, -1.5]
+        """
+        return normalised((batch.flip(1) if self.bgr else batch) * self.scale, self.mean, self.std)
 
     def size(self, image: Size) -> Size:
         """``(height, width)`` an image is resized to.
@@ -96,22 +118,11 @@ def read_preprocessing(folder: Path | None, moments: Moments) -> Preprocessing:
             mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         factor = float(facts.get("rescale_factor", 1 / 255)) if facts.get("do_rescale", True) else 1.0
         shortest, longest = _edges(facts) if facts.get("do_resize", True) else (None, None)
-        check_moments(mean, std)
+        # Exactly 1 for the usual factor, which is rounded in some files.
+        scale = 1.0 if abs(factor * 255 - 1) < 1e-4 else factor * 255
+        return Preprocessing(mean, std, scale, bool(facts.get("do_flip_channel_order", False)), shortest, longest)
     except (TypeError, ValueError, ConfigError) as error:
         raise DataError(f"{path} has a value that cannot be used: {error}") from error
-    # Exactly 1 for the usual factor, which is rounded in some files.
-    scale = 1.0 if abs(factor * 255 - 1) < 1e-4 else factor * 255
-    return Preprocessing(mean, std, scale, bool(facts.get("do_flip_channel_order", False)), shortest, longest)
-
-
-def check_moments(mean: Triple, std: Triple) -> None:
-    """Refuse a mean or deviation that is no triple of numbers, or a deviation of zero.
-
-    Raises:
-        ConfigError: As said.
-    """
-    if len(mean) != 3 or len(std) != 3 or not all(value > 0 for value in std):
-        raise ConfigError("mean and std are three numbers each, and the deviations are larger than 0")
 
 
 def _triple(value: Any) -> Triple:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,7 +17,7 @@ from anomseg.scores import mask_semantic
 from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
 from anomseg.segmenters.huggingface.building import complete_architecture, family_of_network
 from anomseg.segmenters.huggingface.families import input_divisor
-from anomseg.segmenters.huggingface.preprocessing import Preprocessing, check_moments
+from anomseg.segmenters.huggingface.preprocessing import Preprocessing
 from anomseg.segmenters.huggingface.taps import transformer_taps
 from anomseg.segmenters.huggingface.task import pad_tokens, semantic_tokens
 from anomseg.segmenters.taps import Taps
@@ -81,21 +82,18 @@ class TransformersSegmenter(Segmenter):
             size,
             input_divisor(architecture, self.family),
         )
+        self.least = self.family.least
         self.network = network.eval()
         self.architecture = architecture
         self.preprocessing = _fitted(
             preprocessing or Preprocessing(*self.family.moments), self.family.fixed, self.divisor
         )
-        check_moments(self.preprocessing.mean, self.preprocessing.std)
         self.columns, self.negative, self.random_weights = columns, negative, random_weights
         self._kept = kept
         self.task_tokens: tuple[int, ...] | None = None
         if self.family.model_type == "oneformer":
             length = int(architecture["task_seq_len"])
             self.task_tokens = pad_tokens(task_tokens, length) if task_tokens else semantic_tokens(None, length)
-        if self.family.model_type == "dpt":
-            network.get_submodule("neck").register_forward_pre_hook(self._tell_grid, with_kwargs=True)
-        self._grid: Size = (1, 1)
         self.eval()
 
     @cached_property
@@ -128,30 +126,13 @@ class TransformersSegmenter(Segmenter):
             )
         return chosen
 
-    def pad(self, batch: Tensor) -> Tensor:
-        """Repeat edge values to the right and below, as `Segmenter.pad`, and up to the least side the network takes."""
-        least = self.family.least * self.divisor
-        below, right = (max(0, least - side) for side in batch.shape[-2:])
-        if below or right:
-            batch = nn.functional.pad(batch, (0, right, 0, below), mode="replicate")
-        return super().pad(batch)
-
-    def pixel_values(self, batch: Tensor) -> Tensor:
-        """The batch in [0, 1] as the library's network wants it."""
-        facts = self.preprocessing
-        if facts.bgr:
-            batch = batch.flip(1)
-        mean, std = (batch.new_tensor(values)[:, None, None] for values in (facts.mean, facts.std))
-        return (batch * facts.scale - mean) / std
-
     def segment(self, batch: Tensor, features: Sequence[str]) -> SegmentationOutput:
         """Run the network; see `Segmenter.forward`."""
         height, width = batch.shape[-2:]
-        self._grid = (height // self.divisor, width // self.divisor)
-        inputs: dict[str, Any] = {"pixel_values": self.pixel_values(batch)}
+        inputs: dict[str, Any] = {"pixel_values": self.preprocessing.apply(batch)}
         if self.task_tokens is not None:
             inputs["task_inputs"] = batch.new_tensor(self.task_tokens).expand(len(batch), -1)
-        with self._taps.recording(features) as found:
+        with self._taps.recording(features) as found, self._grid_told(height // self.divisor, width // self.divisor):
             answer = self.network(**inputs)
         if not self.family.masks:
             return SegmentationOutput(answer.logits, (height, width), (height, width), found)
@@ -176,10 +157,22 @@ class TransformersSegmenter(Segmenter):
             derived=True,
         )
 
-    def _tell_grid(self, _module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    @contextmanager
+    def _grid_told(self, rows: int, columns: int) -> Iterator[None]:
         # DPT's head for classes, unlike the one for depth, does not tell its neck the shape of the grid of patches,
-        # and the neck then takes it for a square.
-        return args, {**kwargs, "patch_height": self._grid[0], "patch_width": self._grid[1]}
+        # and the neck then takes it for a square. Only for this pass: the network may be its owner's.
+        if self.family.model_type != "dpt":
+            yield
+            return
+
+        def tell(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            return args, {**kwargs, "patch_height": rows, "patch_width": columns}
+
+        handle = self.network.get_submodule("neck").register_forward_pre_hook(tell, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def config(self) -> dict[str, object]:
         """Options that rebuild this network, without weights."""
