@@ -4,8 +4,10 @@ import copy
 import functools
 import warnings
 
+import numpy as np
 import pytest
 import torch
+from hf_networks import tiny_model
 from torch import nn
 
 from anomseg.detectors import create_detector
@@ -226,3 +228,16 @@ def test_a_wrapped_callable_runs_in_mixed_precision_too(images):
     fast = run_as(load_segmenter(nn.Conv2d(3, 4, 3, padding=1)), precision="bfloat16")
     assert fast(images).logits.dtype == torch.float32
     assert len(fast.state_dict()) == 2
+
+
+@pytest.mark.parametrize("family", ["segformer", "eomt"])
+def test_a_rule_for_the_working_size_stays(family):
+    # SegFormer keeps the aspect to the size in its files, EoMT puts the whole image into its one square.
+    plain = load_segmenter(tiny_model(family), shortest_edge=64)
+    fast = run_as(plain, precision="bfloat16")
+    assert plain.working_size((100, 150)) == fast.working_size((100, 150)) == (64, 96)
+    image = np.random.default_rng(0).integers(0, 256, (100, 150, 3), np.uint8)
+    scenes = [make_scene([image], ["a"], network) for network in (plain, fast)]
+    torch.testing.assert_close(scenes[1].logits(), scenes[0].logits(), rtol=0.1, atol=0.3)
+    fast.size = (32, 64)
+    assert fast.working_size((100, 150)) == (32, 64)

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from hf_networks import tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -280,3 +281,28 @@ def test_what_cannot_be_tiled_is_refused(options, message):
 def test_a_wrapper_is_not_saved(tmp_path):
     with pytest.raises(CompatibilityError, match="save the network it wraps"):
         save_segmenter(TiledSegmenter(ConvNet()), tmp_path / "net")
+
+
+def _lit(family, image, **options):
+    return make_scene([image], ["a"], TiledSegmenter(load_segmenter(tiny_model(family)), **options)).logits()
+
+
+def test_a_tile_is_as_large_as_the_network_takes():
+    image = np.random.default_rng(0).integers(0, 256, (100, 150, 3), np.uint8)
+    # The decoder of Mask2Former takes no 32 pixels, so its own padding doubles them.
+    assert TiledSegmenter(load_segmenter(tiny_model("mask2former")), (32, 32), overlap=8).tile == (64, 64)
+    assert torch.isfinite(_lit("mask2former", image, tile=(32, 32), overlap=8)).all()
+
+
+def test_a_network_of_one_square_is_tiled_by_it_with_overlap():
+    network = load_segmenter(tiny_model("eomt"))
+    tiled = TiledSegmenter(network, (96, 96), overlap=32)
+    images = torch.rand(1, 3, 96, 160, generator=torch.Generator().manual_seed(0))
+    assert tiled.pad(images).shape == images.shape
+    passes = []
+    network.register_forward_hook(lambda _module, inputs, _output: passes.append(inputs[0]))
+    tiled(images)
+    assert len(passes) == 2
+    assert torch.equal(passes[1], images[..., 64:])
+    with pytest.raises(ConfigError, match="squares of 96"):
+        TiledSegmenter(network, (128, 128), overlap=32)

@@ -69,6 +69,10 @@ class AcceleratedSegmenter(WrappedSegmenter):
         """Precision, and whether the network is compiled."""
         return {"precision": self.precision, "compile": self.compile_plain_passes}
 
+    def working_size(self, image_size: Size, size: Size | None = None) -> Size:
+        """That of the network inside, which may have a rule of its own."""
+        return self.inner.working_size(image_size, size or self.size)
+
     def pad(self, batch: Tensor) -> Tensor:
         """Pad as the network inside does."""
         return self.inner.pad(batch)

@@ -36,13 +36,13 @@ class TiledSegmenter(WrappedSegmenter):
 
     Args:
         segmenter: The network to run on each tile.
-        tile: ``(height, width)`` of a tile in pixels; rounded up to what the network's padding asks for.
+        tile: ``(height, width)`` of a tile in pixels; made as large as the network's padding makes it.
         overlap: Pixels that neighbouring tiles share at least, as far as the grid allows; below both sides of the tile.
         tile_batch: Tiles in one forward pass.
         size: Working size ``(height, width)`` of whole images; None keeps each image's own.
 
     Raises:
-        ConfigError: The tile, the overlap or the batch cannot be used.
+        ConfigError: The tile, the overlap or the batch cannot be used, or the network takes no image of a tile's size.
 
     Example:
         >>> from anomseg.segmenters import load_segmenter
@@ -70,11 +70,7 @@ class TiledSegmenter(WrappedSegmenter):
             raise ConfigError(
                 f"overlap {overlap} must be 0 or more and smaller than both sides of the tile, {tile[0]}x{tile[1]}"
             )
-        strides = [info.stride for info in self.inner.feature_info.values()]
-        grid = math.lcm(self.inner.divisor, *strides)
-        # Strides without a small common grid (14 and 32, say): their maps are brought to the tile's pixels instead.
-        self.divisor = grid if grid <= MAX_ALIGNMENT else self.inner.divisor
-        self.tile: Size = (_rounded_up(tile[0], self.divisor), _rounded_up(tile[1], self.divisor))
+        self.divisor, self.tile = _grid_and_tile(self.inner, tile)
         self.overlap, self.tile_batch = overlap, tile_batch
         self.size = size
 
@@ -119,6 +115,20 @@ class TiledSegmenter(WrappedSegmenter):
             outlier_logits=canvas.maps.get("outlier"),
             derived=derived,
         )
+
+
+def _grid_and_tile(network: Segmenter, tile: Size) -> tuple[int, Size]:
+    """The grid that tiles start on, and a tile as the network's padding makes it, in whole cells of the grid."""
+    wanted = network.working_size(tile, tile)  # a network of one size says here that it takes no other
+    padded = network.pad(torch.zeros(1, 3, *wanted)).shape[-2:]
+    strides = math.lcm(*(info.stride for info in network.feature_info.values()))
+    grid = math.lcm(network.divisor, strides)
+    if max(padded) <= network.divisor and network.divisor % strides == 0:
+        grid = strides  # one cell of the padding is a whole tile, and tiles on its grid could not overlap
+    elif grid > MAX_ALIGNMENT:
+        # Strides without a small common grid (14 and 32, say): their maps are brought to the tile's pixels instead.
+        grid = network.divisor
+    return grid, (_rounded_up(padded[0], grid), _rounded_up(padded[1], grid))
 
 
 def _maps(output: SegmentationOutput) -> Iterator[tuple[str, Tensor]]:
