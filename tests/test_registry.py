@@ -1,5 +1,5 @@
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -84,3 +84,34 @@ def test_class_paths_are_never_imported(value):
 
     with pytest.raises(ConfigError, match="class paths are not taken"):
         convert_options(factory, {"options": value}, "x")
+
+
+def _sized(size: tuple[int, int] | None = None, mode: Literal["fast", "slow"] = "fast"):
+    return size, mode
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ({"mode": "quick"}, "a thing: mode: expected one of 'fast', 'slow', got quick"),
+        ({"size": "[3]"}, "a thing: size: expected tuple[int, int], got [3]"),
+    ],
+)
+def test_a_wrong_value_is_told_without_the_parser_s_words(option, told):
+    with pytest.raises(ConfigError) as caught:
+        convert_options(_sized, option, "a thing")
+    assert str(caught.value) == told
+
+
+def _needs_names(classes: list[str], size: int = 3):
+    return classes, size
+
+
+def test_an_option_without_a_default_is_asked_for():
+    registry = Registry("network")
+    registry.register("net", f"{__name__}:_needs_names", "a network")
+    for build in (lambda: registry.create("net", size=4), lambda: registry.create_from(parse_spec("net:size=4"))):
+        with pytest.raises(ConfigError) as caught:
+            build()
+        assert str(caught.value) == "network net needs classes: give classes=..."
+    assert registry.create_from(parse_spec("net:classes=[a,b]")) == (["a", "b"], 3)

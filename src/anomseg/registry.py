@@ -18,6 +18,10 @@ from anomseg.errors import ConfigError, unknown_name
 
 _EXPECTED = re.compile(r"Expected a <class '(\w+)'>\. Got value: (\S*)")
 _KINDS = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "a text"}
+_CHOICE = re.compile(r"Expected a typing\.Literal\[([^\]]*)\]\. Got value: (.*)")
+_UNION = re.compile(
+    r"Does not validate against any of the Union subtypes Subtypes: \[(.*)\] Errors: .* Given value: (.*)"
+)
 # jsonargparse imports whatever a value of this form names.
 _CLASS_PATH = re.compile(r"\bclass_path\b[\"']?\s*:")
 
@@ -113,20 +117,22 @@ class Registry:
         """Build a part from Python values.
 
         Raises:
-            ConfigError: The name or an option is unknown.
+            ConfigError: The name or an option is unknown, or one is missing that has no default.
         """
         factory = self.get(name).factory
         known = option_names(factory)
         for key in options:
             if known is not None and key not in known:
                 raise unknown_name(f"option of {self.kind} {name}", key, known)
+        require_options(factory, options, f"{self.kind} {name}")
         return factory(**options)
 
     def create_from(self, spec: Spec) -> Any:
         """Build a part from text options, converted and checked by the factory's type hints.
 
         Raises:
-            ConfigError: An unknown name or option, a value of the wrong type, or a path where none is taken.
+            ConfigError: An unknown name or option, one that is missing, a value of the wrong type, or a path where
+                none is taken.
         """
         entry = self.get(spec.name)
         options: dict[str, Any] = dict(spec.options)
@@ -138,6 +144,7 @@ class Registry:
         for key in options:
             if known is not None and key not in known:
                 raise unknown_name(f"option of {self.kind} {spec.name}", key, known)
+        require_options(entry.factory, options, f"{self.kind} {spec.name}")
         return entry.factory(**convert_options(entry.factory, options, f"{self.kind} {spec.name}"))
 
 
@@ -150,6 +157,34 @@ def option_names(factory: Callable[..., Any]) -> list[str] | None:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
     return [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
+
+
+def require_options(factory: Callable[..., Any], options: Iterable[str], what: str) -> None:
+    """Refuse options that lack one without a default.
+
+    Args:
+        factory: Class or function whose signature is the configuration.
+        options: Names of those that are given.
+        what: What is configured, for messages.
+
+    Raises:
+        ConfigError: One is missing.
+
+    Example:
+        >>> def factory(classes, size=None): ...
+        >>> require_options(factory, ["size"], "segmenter pyramid")
+        Traceback (most recent call last):
+        anomseg.errors.ConfigError: segmenter pyramid needs classes: give classes=...
+    """
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [part.name for part in parameters if part.default is part.empty and part.kind not in variable]
+    missing = [name for name in needed if name not in {*options}]
+    if missing:
+        raise ConfigError(f"{what} needs {' and '.join(missing)}: give {';'.join(f'{name}=...' for name in missing)}")
 
 
 def convert_options(factory: Callable[..., Any], options: Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -196,11 +231,20 @@ def plain_reason(text: str) -> str:
     Example:
         >>> plain_reason('Parser key "range" element 1: ' + "Expected a <class 'float'>. Got value: nan")
         'range (element 1): expected a number, got nan'
+        >>> plain_reason('Parser key "stride": Expected a typing.Literal[8, 16]. Got value: 32')
+        'stride: expected one of 8, 16, got 32'
     """
     text = " ".join(text.split())
     text = re.sub(r'Parser key "([^"]+)" (element \d+):', r"\1 (\2):", text)
     text = re.sub(r'Parser key "([^"]+)":', r"\1:", text)
+    text = _CHOICE.sub(r"expected one of \1, got \2", text)
+    text = _UNION.sub(lambda match: f"expected {_plain_types(match[1])}, got {match[2]}", text)
     return _EXPECTED.sub(lambda match: f"expected {_KINDS.get(match[1], match[1])}, got {match[2]}", text)
+
+
+def _plain_types(text: str) -> str:
+    text = text.replace(", <class 'NoneType'>", "")
+    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", lambda match: _KINDS.get(match[1], match[1]), text)
 
 
 def parse_spec(text: str) -> Spec:

@@ -224,8 +224,10 @@ def test_wrong_arguments_are_one_line_too(capsys, argv, message):
 @pytest.mark.parametrize(
     ("segmenter", "message"),
     [
-        ("erfnet", "erfnet needs a checkpoint; write erfnet:WEIGHTS"),
-        ("erfnet:size=[48,64]", "erfnet needs a checkpoint"),
+        ("erfnet", "erfnet needs a network: write erfnet:WEIGHTS"),
+        ("erfnet:size=[48,64]", "erfnet needs a network"),
+        ("hf", "hf needs a network: write hf:DIRECTORY or hf:HUB_ID"),
+        ("onnx", "onnx needs a network: write onnx:NETWORK.onnx"),
         ("pyramid", "pyramid has no weights of its own"),
     ],
 )

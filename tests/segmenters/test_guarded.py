@@ -52,6 +52,21 @@ def test_torchvision_that_does_not_fit(name, tmp_path):
     assert classes == "11"
 
 
+def test_torchvision_that_does_not_fit_beside_transformers(tmp_path):
+    _package(tmp_path, "torchvision", 'raise RuntimeError("operator torchvision::nms does not exist")')
+    # transformers asks the metadata whether it is there.
+    (tmp_path / "torchvision-9.9.dist-info").mkdir()
+    (tmp_path / "torchvision-9.9.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: torchvision\nVersion: 9.9\n"
+    )
+    (tmp_path / "config.json").write_text('{"model_type": "segformer"}')
+    first, second, classes = _ask(tmp_path, f"hf:{tmp_path / 'config.json'};random_weights=true")
+    assert first == second
+    assert first.startswith("transformers is installed, but torchvision does not work beside torch")
+    assert "operator torchvision::nms does not exist" in first
+    assert classes == "11"
+
+
 def _import(folder, monkeypatch, code):
     _package(folder, "a_library", code)
     monkeypatch.syspath_prepend(folder)

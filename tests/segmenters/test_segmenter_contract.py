@@ -1,5 +1,6 @@
 """One contract for every registered segmenter: the next one gets these tests by adding a line to BUILDERS."""
 
+import json
 import subprocess
 import sys
 
@@ -9,8 +10,9 @@ import torch
 from hf_networks import tiny_model
 from onnx_networks import kept_network
 from torch import nn
+from transformers import Swinv2Config
 
-from anomseg.errors import CompatibilityError, ConfigError
+from anomseg.errors import CompatibilityError, ConfigError, DataError
 from anomseg.registry import SEGMENTERS
 from anomseg.segmenters import (
     SegmentationOutput,
@@ -24,6 +26,7 @@ from anomseg.segmenters.catalog import BUNDLED
 from anomseg.segmenters.guarded import MissingExtraError
 
 CLASSES = ["road", "sky", "car", "tree", "sign"]
+SWINV2 = {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 2, 4], "window_size": 4, "image_size": 64}
 
 
 def _plain_network() -> nn.Module:
@@ -57,11 +60,12 @@ BUILDERS = {
     "bundled": lambda: load_segmenter("bundled"),
     "hf": lambda: load_segmenter(tiny_model("segformer", CLASSES)),
 }
-# One name, two kinds of head.
+# One name, three kinds of network.
 BUILDERS["hf mask head"] = lambda: load_segmenter(tiny_model("mask2former", CLASSES))
+BUILDERS["hf backbone"] = lambda: load_segmenter(Swinv2Config(**SWINV2), random_weights=True)
 
 
-@pytest.fixture(params=[*SEGMENTERS.names(), "hf mask head"])
+@pytest.fixture(params=[*SEGMENTERS.names(), "hf mask head", "hf backbone"])
 def segmenter(request):
     if request.param not in BUILDERS:
         pytest.fail(f"the registered segmenter {request.param} has no builder here")
@@ -208,3 +212,21 @@ def test_the_hash_does_not_count_training_steps_that_saving_leaves_out(tmp_path)
     assert load_saved_segmenter(tmp_path / "net").fingerprint() == segmenter.fingerprint()
     segmenter.stem[1].running_mean += 1
     assert load_saved_segmenter(tmp_path / "net").fingerprint() != segmenter.fingerprint()
+
+
+@pytest.mark.parametrize("options", [[], None, "size", {"size": [64, 96]}])
+def test_a_damaged_segmenter_json_is_told_in_one_line(options, tmp_path):
+    save_segmenter(BUILDERS["pyramid"](), tmp_path)
+    config = json.loads((tmp_path / "segmenter.json").read_text())
+    (tmp_path / "segmenter.json").write_text(json.dumps({**config, "options": options}))
+    with pytest.raises((ConfigError, DataError), match=r"segmenter\.json") as caught:
+        load_saved_segmenter(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hub_id_or_a_file_without_its_kind_is_told_how_to_be_written(tmp_path):
+    with pytest.raises(ConfigError, match=r"is written hf:nvidia/segformer-b0$"):
+        load_segmenter("nvidia/segformer-b0")
+    (tmp_path / "net.onnx").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"such as onnx:.*net\.onnx"):
+        load_segmenter(tmp_path / "net.onnx")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from anomseg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from jsonargparse import ArgumentParser, Namespace
 
@@ -116,41 +116,52 @@ def parse_data(text: str) -> tuple[str, str, str | None]:
 def open_segmenter(options: Namespace) -> Segmenter:
     """The network a command was asked for, on its device, at its working size, run as asked."""
     from anomseg.inference.predictor import find_device
+
+    segmenter = _run_as_asked(open_network(options.segmenter), options)
+    segmenter.size = parse_size(options.size) or segmenter.size
+    return segmenter.to(find_device(options.device))
+
+
+def _run_as_asked(segmenter: Segmenter, options: Namespace) -> Segmenter:
+    """A network in the tiles and the precision asked for, compiled if asked for."""
     from anomseg.segmenters import run_as
 
     tile = parse_size(options.tile, "--tile")
     if options.overlap is not None and tile is None:
         raise ConfigError("--overlap goes with --tile; give the size of the tiles, such as --tile 512x1024")
-    segmenter = run_as(
-        open_network(options.segmenter),
+    return run_as(
+        segmenter,
         precision=options.precision,
         compile=options.compile,
         tile=tile,
         overlap=128 if options.overlap is None else options.overlap,
     )
+
+
+def settle_owned_networks(detectors: Iterable[Detector], options: Namespace) -> None:
+    """Networks that detectors carry and score, brought to the device and working size asked for, run as asked."""
+    from anomseg.inference.predictor import find_device
+
     size = parse_size(options.size)
-    if size is not None:
-        segmenter.size = size
-    return segmenter.to(find_device(options.device))
+    for detector in detectors:
+        networks = detector.networks() if detector.flags.owns_network else {}
+        if networks:
+            detector.load_networks({role: _run_as_asked(network, options) for role, network in networks.items()})
+        if networks and detector.segmenter is not None:
+            detector.segmenter.to(find_device(options.device))
+            detector.segmenter.size = size or detector.segmenter.size
 
 
 def open_segmenter_for(detectors: Sequence[Detector], options: Namespace) -> Segmenter | None:
     """The network for some detectors: the one named, else the bundled one.
 
-    Detectors that own the network they score have it brought to the device and working size asked for.
+    Networks that detectors own are settled as `settle_owned_networks` says.
 
     Returns:
         The network; None where none was named and every detector owns its own.
     """
-    from anomseg.inference.predictor import find_device
-
-    size = parse_size(options.size)
-    owners = [detector for detector in detectors if detector.flags.owns_network]
-    for network in (detector.segmenter for detector in owners):
-        if network is not None:
-            network.to(find_device(options.device))
-            network.size = size or network.size
-    if options.segmenter is None and len(owners) == len(detectors):
+    settle_owned_networks(detectors, options)
+    if options.segmenter is None and all(detector.flags.owns_network for detector in detectors):
         return None
     options.segmenter = options.segmenter or "bundled"
     return open_segmenter(options)
@@ -176,7 +187,7 @@ def _check_has_weights(text: str) -> None:
         return
     entry = SEGMENTERS.get(spec.name)
     if entry.path_option and spec.path is None and not spec.options.get(entry.path_option):
-        raise ConfigError(f"{spec.name} needs a checkpoint; write {spec.name}:{entry.path_option.upper()}")
+        raise ConfigError(f"{spec.name} needs a network: write {entry.summary.rpartition(': ')[2]}")
     if "trainable" in entry.tags:
         raise ConfigError(f"{spec.name} has no weights of its own; give a directory that 'anomseg train' wrote")
 

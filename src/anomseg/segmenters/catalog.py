@@ -136,6 +136,8 @@ def load_segmenter(
                 raise ConfigError(f"{what} is a directory without segmenter.json; give one written by anomseg{hint}")
             return load_saved_segmenter(what, **options)
         spec = what if isinstance(what, Spec) else parse_spec(str(what))
+        if spec.name not in SEGMENTERS and ("/" in spec.name or Path(spec.name).is_file()):
+            raise _no_directory(str(what))
         if "python-only" in SEGMENTERS.get(spec.name).tags:
             raise ConfigError(f"{spec.name} wraps a network in Python; from the command line use a saved directory")
         merged = {**spec.options, **{key: _as_text(value) for key, value in options.items()}}
@@ -145,6 +147,12 @@ def load_segmenter(
     if callable(what):
         return SEGMENTERS.create("module", network=what, **options)
     raise ConfigError(f"{what!r} is no segmenter; give a name, a directory, a module or a callable")
+
+
+def _no_directory(text: str) -> ConfigError:
+    if Path(text).is_file():
+        return ConfigError(f"{text} is a file; say what it is to be read as, such as onnx:{text} or erfnet:{text}")
+    return ConfigError(f"there is no directory {text}; a model of the Hugging Face hub is written hf:{text}")
 
 
 def _is_of_transformers(what: object) -> bool:

@@ -44,20 +44,38 @@ def import_extra(module: str, library: str, extra: str) -> ModuleType:
     except Exception as error:  # a library that does not fit may raise anything while it is imported
         if isinstance(error, ModuleNotFoundError) and error.name == module:
             raise MissingExtraError(f'{library} is not installed: pip install "anomseg[{extra}]"') from error
-        reason = " ".join(str(error).split())[:160]
-        if isinstance(error, ModuleNotFoundError) and error.name == "torchvision":
-            raise MissingExtraError(
-                f"{library} needs torchvision, which is not installed: {_matching_torchvision()}"
-            ) from error
+        raise unusable(error, library, f"anomseg[{extra}]") from error
+
+
+def unusable(error: BaseException, library: str, package: str) -> MissingExtraError:
+    """What to say of a library that is installed and yet failed while it, or a part of it, was imported.
+
+    Args:
+        error: What was raised; the errors that it came from are looked through too.
+        library: What the library is called.
+        package: What is upgraded with pip to mend it.
+
+    Example:
+        >>> print(unusable(AttributeError("none"), "timm", "anomseg[timm]"))
+        timm is installed but cannot be imported (AttributeError: none); try pip install --upgrade "anomseg[timm]"
+    """
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    for cause in causes:
+        reason = " ".join(str(cause).split())[:160]
+        if isinstance(cause, ModuleNotFoundError) and cause.name == "torchvision":
+            return MissingExtraError(f"{library} needs torchvision, which is not installed: {_matching_torchvision()}")
         if "torchvision" in reason:
-            raise MissingExtraError(
+            return MissingExtraError(
                 f"{library} is installed, but torchvision does not work beside torch {torch.__version__} ({reason}); "
                 f"install builds that match: {_matching_torchvision()}"
-            ) from error
-        raise MissingExtraError(
-            f"{library} is installed but cannot be imported ({type(error).__name__}: {reason}); "
-            f'try pip install --upgrade "anomseg[{extra}]"'
-        ) from error
+            )
+    reason = " ".join(str(error).split())[:160]
+    return MissingExtraError(
+        f"{library} is installed but cannot be imported ({type(error).__name__}: {reason}); "
+        f'try pip install --upgrade "{package}"'
+    )
 
 
 def _matching_torchvision() -> str:

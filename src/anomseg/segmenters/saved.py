@@ -8,7 +8,7 @@ from typing import Any
 from anomseg._version import __version__
 from anomseg.errors import CompatibilityError, DataError
 from anomseg.files import atomic_write, read_json, write_json
-from anomseg.registry import SEGMENTERS, convert_options, option_names
+from anomseg.registry import SEGMENTERS, convert_options, option_names, require_options
 from anomseg.segmenters.base import Segmenter
 from anomseg.segmenters.checkpoint import load_checkpoint, load_strictly
 
@@ -85,7 +85,10 @@ def load_saved_segmenter(directory: str | Path, **overrides: Any) -> Segmenter:
     entry = SEGMENTERS.get(config["segmenter"])
     if entry.name in _KEPT_BY_OWNER:
         raise DataError(f"{folder / CONFIG} names {entry.name!r}, which holds no network of its own")
-    options = {**config.get("options", {}), **overrides}
+    saved = config.get("options", {})
+    if not isinstance(saved, dict):
+        raise DataError(f"the options in {folder / CONFIG} are no JSON object; was it written by anomseg?")
+    options = {**saved, **overrides}
     known = option_names(entry.factory) or []
     # A path in a file must never make us read other files, so only shape options pass.
     options = {key: value for key, value in options.items() if key != entry.path_option}
@@ -94,6 +97,7 @@ def load_saved_segmenter(directory: str | Path, **overrides: Any) -> Segmenter:
         raise DataError(
             f"{folder / CONFIG} has the unknown option {unknown[0]!r} for {entry.name}; known: {', '.join(known)}"
         )
+    require_options(entry.factory, options, f"{folder / CONFIG}")
     segmenter = entry.factory(**convert_options(entry.factory, options, f"{folder / CONFIG}"))
     load_strictly(segmenter, load_checkpoint(folder / WEIGHTS), str(folder / WEIGHTS))
     return segmenter.eval()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from anomseg.errors import CompatibilityError, DataError
 from anomseg.files import read_json
+from anomseg.segmenters.guarded import unusable
 from anomseg.segmenters.huggingface.families import FAMILIES, Family
 from anomseg.segmenters.huggingface.quiet import one_line, quiet
 
@@ -101,14 +102,15 @@ def build_network(
     Raises:
         CompatibilityError: The library cannot build it, or the weights are of another network.
         DataError: There are no weights, or they are damaged.
+        MissingExtraError: The library cannot import its own class, as beside a torchvision that does not fit.
     """
-    import transformers  # noqa: PLC0415 - heavy
+    from transformers import CONFIG_MAPPING  # noqa: PLC0415 - heavy
 
     if folder is not None:
         _require_weights(folder, what)
     with quiet():
-        config = transformers.CONFIG_MAPPING[architecture["model_type"]].from_dict(dict(architecture))
-        kind = getattr(transformers, network)
+        config = CONFIG_MAPPING[architecture["model_type"]].from_dict(dict(architecture))
+        kind = _class_of_transformers(network)
         if folder is not None:
             built, report = _with_weights(kind, config, folder, what)
             _require_fit(report, what, re.compile(unread), re.compile(ungiven))
@@ -117,6 +119,15 @@ def build_network(
             return kind(config).eval()
         except Exception as error:  # the library raises many kinds
             raise CompatibilityError(f"the network of {what} cannot be built: {one_line(error, 300)}") from error
+
+
+def _class_of_transformers(name: str) -> Any:
+    import transformers  # noqa: PLC0415 - heavy
+
+    try:
+        return getattr(transformers, name)
+    except Exception as error:  # classes are imported when asked for; a broken torchvision then raises anything
+        raise unusable(error, "transformers", "anomseg") from error
 
 
 def family_of_network(network: PreTrainedModel) -> Family:
