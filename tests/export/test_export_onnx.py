@@ -244,3 +244,32 @@ def test_the_network_is_left_as_it_was(segmenter, tmp_path):
     export_onnx(segmenter, create_detector("msp"), tmp_path / "m.onnx", opset=17)
     assert segmenter.training
     segmenter.eval()
+
+
+@pytest.mark.parametrize("tolerance", [float("nan"), 0.0, -1.0, float("inf")])
+def test_a_tolerance_that_checks_nothing_is_refused(segmenter, tmp_path, tolerance):
+    with pytest.raises(ConfigError, match="tolerance"):
+        export_onnx(segmenter, create_detector("energy"), tmp_path / "m.onnx", tolerance=tolerance)
+
+
+def test_a_size_without_pixels_is_refused(segmenter, tmp_path):
+    with pytest.raises(ConfigError, match="working size"):
+        export_onnx(segmenter, create_detector("energy"), tmp_path / "m.onnx", size=(0, 48))
+
+
+class _Unwritable(nn.Module):
+    """An operation that ONNX does not have."""
+
+    def forward(self, x):
+        return torch.linalg.eigvalsh(x[:, :1] @ x[:, :1].mT) + torch.cat([x, x[:, :1]], 1)
+
+
+def test_a_network_that_cannot_be_written_prints_nothing(tmp_path, capfd):
+    network = load_segmenter(_Unwritable(), classes=CLASSES, size=(16, 16))
+    with pytest.raises(CompatibilityError, match="cannot be written as one ONNX graph") as caught:
+        export_onnx(network, create_detector("energy"), tmp_path / "m.onnx")
+    assert "\n" not in str(caught.value)
+    print("after")  # and standard output is what it was
+    captured = capfd.readouterr()
+    assert captured.out == "after\n"
+    assert captured.err == ""

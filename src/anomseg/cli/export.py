@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of this command."""
-    parser.add_argument("--segmenter", type=str, default="bundled", help=SEGMENTER_HELP)
+    parser.add_argument(
+        "--segmenter",
+        type=str,
+        default=None,
+        help=f"{SEGMENTER_HELP}; bundled when not given, unless the detector owns its network",
+    )
     parser.add_argument(
         "--detector",
         type=str,
@@ -57,13 +62,16 @@ def run(options: Namespace) -> int:
     named = open_detectors([options.detector], options.seed)
     if len(named) != 1:
         raise ConfigError("anomseg export takes one detector at a time")
-    segmenter = open_network(options.segmenter)
+    detector = named[0][1]
+    # A detector that owns its network scores no other, so none is loaded for it.
+    segmenter = None if detector.flags.owns_network else open_network(options.segmenter or "bundled")
     images = [decode_image(item.path) for item in expand_inputs(options.images)] if options.images else []
-    say(f"tracing {options.segmenter} with {named[0][0]}", options.quiet)
+    network = "its own network" if segmenter is None else options.segmenter or "bundled"
+    say(f"tracing {network} with {named[0][0]}", options.quiet)
     with Progress("comparing with PyTorch", options.quiet) as progress:
         done = export_onnx(
             segmenter,
-            named[0][1],
+            detector,
             options.out,
             size=parse_size(options.size),
             dynamic=options.dynamic,

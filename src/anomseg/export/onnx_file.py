@@ -21,6 +21,7 @@ from anomseg.export.parity import Parity, compare, random_pictures
 from anomseg.export.writing import DYNAMO_OPSET, Exporter, write_graph
 from anomseg.files import write_bytes, write_json
 from anomseg.segmenters import Segmenter, Size
+from anomseg.segmenters.base import check_sides
 from anomseg.segmenters.onnx_session import import_runtime, open_session, reason_of
 from anomseg.types import UInt8Array
 
@@ -94,7 +95,7 @@ def export_onnx(
     """
     onnx, _ = import_runtime()
     target = Path(path)
-    network = _check_request(network_of(detector, segmenter), detector, target, opset, threshold)
+    network = _check_request(network_of(detector, segmenter), detector, target, opset, threshold, tolerance)
     working = _size_of(network, size, dynamic)
     batches = [*_pictures(working, seed), *([_fitted(image, working)] for image in images)]
     notes = [note for note in (segmenter_matches(detector, network, working),) if note]
@@ -130,13 +131,20 @@ def export_onnx(
 
 
 def _check_request(
-    segmenter: Segmenter | None, detector: Detector, target: Path, opset: int, threshold: float | None
+    segmenter: Segmenter | None,
+    detector: Detector,
+    target: Path,
+    opset: int,
+    threshold: float | None,
+    tolerance: float,
 ) -> Segmenter:
     name = detector.registry_name
     if opset not in OPSETS:
         raise ConfigError(f"opset must be from {OPSETS.start} to {OPSETS.stop - 1}, got {opset}")
     if threshold is not None and not math.isfinite(threshold):
         raise ConfigError(f"threshold must be a finite number, got {threshold}")
+    if not 0 < tolerance < math.inf:
+        raise ConfigError(f"tolerance must be a number above 0, such as 1e-4, got {tolerance}")
     if target.is_dir():
         raise DataError(f"{target} is a directory; give the name of the file to write, such as {target / 'model.onnx'}")
     if segmenter is None:
@@ -159,6 +167,7 @@ def _size_of(segmenter: Segmenter, size: Size | None, dynamic: bool) -> Size | N
         raise ConfigError("a size and dynamic sizes exclude each other; give one of them")
     if dynamic:
         return None
+    check_sides(size, 1)
     if size is None and segmenter.size is None:
         raise ConfigError("this network has no working size of its own; give --size HEIGHTxWIDTH or --dynamic")
     return size or segmenter.size

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,7 +71,7 @@ def write_graph(
             model = program.model_proto  # type: ignore[union-attr]
         else:
             image_axes = {axis + (axis > 0): name for axis, name in free.items()}
-            with tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory() as folder, _nothing_printed():
                 torch.onnx.export(
                     module,
                     example,
@@ -100,6 +102,23 @@ def _name_axes(model: Any, image_shape: tuple[int, ...], free: dict[int, str]) -
                 dimension.dim_param = side
             else:
                 dimension.dim_value = side
+
+
+@contextmanager
+def _nothing_printed() -> Iterator[None]:
+    """Keep the TorchScript exporter from printing its whole graph where it fails, which it does past `sys.stdout`."""
+    sys.stdout.flush()
+    with ExitStack() as stack:
+        try:
+            kept = os.dup(1)
+        except OSError:  # there is no standard output
+            yield
+            return
+        stack.callback(os.close, kept)
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        stack.callback(os.dup2, kept, 1)
+        yield
 
 
 @contextmanager
