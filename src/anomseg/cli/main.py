@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -103,8 +103,16 @@ def run(argv: Sequence[str]) -> int:
         return _complain(f"unexpected {text} (run again with --debug for the traceback)", EXIT_ERROR)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], filename: str, *_: object) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Our own warnings in one line, as errors are; those of libraries are for developers, who see them in Python."""
+    del lineno, file, line
     if issubclass(category, UserWarning) and Path(filename).is_relative_to(Path(__file__).parent.parent):
         sys.stderr.write(f"anomseg: {' '.join(str(message).split())}\n")
 

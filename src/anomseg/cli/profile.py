@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anomseg.cli.arguments import DETECTOR_HELP, add_network, add_run, open_detectors, open_segmenter, parse_size
+from anomseg.cli.arguments import (
+    DETECTOR_HELP,
+    add_network,
+    add_run,
+    open_detectors,
+    open_segmenter,
+    parse_size,
+    settle_owned_networks,
+)
 from anomseg.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTIAL, ConfigError
 
 if TYPE_CHECKING:
@@ -41,9 +49,7 @@ def run(options: Namespace) -> int:
     options.size = None
     segmenter = open_segmenter(options)
     device = find_device(options.device)
-    for network in (detector.segmenter for detector in detectors.values() if detector.flags.owns_network):
-        if network is not None:
-            network.to(device)
+    settle_owned_networks(detectors.values(), options)
     profile: dict[str, Any] = {
         "schema": SCHEMA,
         **describe_run(segmenter, device),
