@@ -63,3 +63,12 @@ def test_one_line_and_nothing_written(erfnet, tmp_path, capsys, options, message
     assert told.splitlines()[-1].startswith("anomseg: ")
     assert message in told
     assert not list(tmp_path.iterdir())
+
+
+def test_a_detector_with_its_own_network_needs_no_other(erfnet, tmp_path, capsys, monkeypatch):
+    def none_is_opened(text):
+        raise AssertionError(f"{text} was opened for a detector that never scores it")
+
+    monkeypatch.setattr("anomseg.cli.export.open_network", none_is_opened)
+    assert _run("--detector", f"ensemble:members={erfnet}+{erfnet}", "--out", tmp_path / "model.onnx") == 2
+    assert "ensemble needs 2 forward passes" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from anomseg.cli.main import run
+from anomseg.segmenters.catalog import SEGMENTERS
 
 
 def _told(capsys, argv, code=2):
@@ -252,3 +253,9 @@ def test_a_link_to_itself_is_skipped_and_named(network, dataset, tmp_path, capsy
     argv = ["predict", dataset / "images", "--segmenter", network, "--out", tmp_path / "o", "--quiet"]
     assert "skipped loop: " in _told(capsys, argv, code=1)
     assert len(list((tmp_path / "o").glob("*.json"))) == 6
+
+
+def test_every_network_with_a_file_says_how_it_is_written():
+    for entry in SEGMENTERS:
+        if entry.path_option:
+            assert entry.summary.rpartition(": ")[2].startswith(f"{entry.name}:")

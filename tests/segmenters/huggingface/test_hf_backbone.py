@@ -11,7 +11,6 @@ from anomseg.segmenters.huggingface.backbone import (
     BACKBONE_KINDS,
     TransformersBackbone,
     backbone_architecture,
-    load_backbone,
 )
 from anomseg.segmenters.huggingface.preprocessing import Preprocessing
 
@@ -22,7 +21,7 @@ def _image(size, seed=0):
 
 @pytest.mark.parametrize("model_type", BACKBONE_KINDS)
 def test_every_backbone_gives_the_maps_that_it_promises_and_no_classes(model_type):
-    segmenter = load_backbone(backbone(model_type))
+    segmenter = TransformersBackbone(backbone(model_type))
     assert segmenter.provides == {"features", "gradient"}
     names = tuple(segmenter.feature_info)
     scene = make_scene([_image((50, 77))], ["a"], segmenter, features=names)
@@ -40,14 +39,14 @@ def test_every_backbone_gives_the_maps_that_it_promises_and_no_classes(model_typ
 def test_rebuilt_from_its_options_it_gives_the_same(model_type):
     import transformers
 
-    segmenter = load_backbone(
+    segmenter = TransformersBackbone(
         backbone(model_type), Preprocessing((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), 255.0, True, 64, 200)
     )
     options = segmenter.config()
     kind = getattr(transformers, BACKBONE_KINDS[model_type])
     twin = kind(transformers.CONFIG_MAPPING[model_type].from_dict(options["architecture"]))
     facts = {key: options[key] for key in ("scale", "bgr", "shortest_edge", "longest_edge")}
-    again = load_backbone(twin, Preprocessing(tuple(options["mean"]), tuple(options["std"]), **facts))
+    again = TransformersBackbone(twin, Preprocessing(tuple(options["mean"]), tuple(options["std"]), **facts))
     again.load_state_dict(segmenter.state_dict())
     assert again.identity() == segmenter.identity()
     name = list(segmenter.feature_info)[-1]
@@ -64,11 +63,11 @@ def test_what_nothing_reads_is_no_part_of_the_identity():
     full = backbone("vit").config
     poolers = [ViTModel(full), ViTModel(full)]
     poolers[1].load_state_dict({**poolers[0].state_dict(), "pooler.dense.bias": torch.ones(16)})
-    assert load_backbone(poolers[0]).fingerprint() == load_backbone(poolers[1]).fingerprint()
+    assert TransformersBackbone(poolers[0]).fingerprint() == TransformersBackbone(poolers[1]).fingerprint()
 
 
 def test_pixels_reach_the_network_as_its_files_say():
-    segmenter = load_backbone(backbone("resnet"), Preprocessing((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), 255.0, True))
+    segmenter = TransformersBackbone(backbone("resnet"), Preprocessing((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), 255.0, True))
     heard = []
     handle = segmenter.network.register_forward_pre_hook(lambda module, inputs: heard.append(inputs[0]))
     batch = torch.rand(1, 3, 32, 32)
@@ -79,7 +78,7 @@ def test_pixels_reach_the_network_as_its_files_say():
 
 
 def test_a_small_image_leaves_no_trace_in_later_ones():
-    segmenter = load_backbone(backbone("swin"))
+    segmenter = TransformersBackbone(backbone("swin"))
     large = torch.rand(1, 3, 96, 128)
     names = ["stage1", "stage2.block1.key"]
     before = segmenter(large, features=names).features
@@ -89,7 +88,7 @@ def test_a_small_image_leaves_no_trace_in_later_ones():
 
 
 def test_the_gradient_of_a_feature_reaches_the_image():
-    segmenter = load_backbone(backbone("dinov2_with_registers"))
+    segmenter = TransformersBackbone(backbone("dinov2_with_registers"))
     batch = torch.rand(1, 3, 32, 48).requires_grad_()
     segmenter(batch, features=["block2.key"]).features["block2.key"].sum().backward()
     assert batch.grad is not None
@@ -97,7 +96,7 @@ def test_the_gradient_of_a_feature_reaches_the_image():
 
 
 def test_what_needs_classes_is_refused_in_one_line():
-    segmenter = load_backbone(backbone("resnet"))
+    segmenter = TransformersBackbone(backbone("resnet"))
     with pytest.raises(CompatibilityError, match="msp reads class logits, and hf has no classes"):
         MSP().needs(segmenter)
     with pytest.raises(CompatibilityError, match="a backbone has no classes to predict"):
@@ -107,14 +106,14 @@ def test_what_needs_classes_is_refused_in_one_line():
 
 
 def test_what_needs_no_classes_scores_with_it():
-    segmenter = load_backbone(backbone("resnet"))
+    segmenter = TransformersBackbone(backbone("resnet"))
     found = predict(_image((40, 61)), segmenter, create_detector("local_contrast"))
     assert found.anomaly_map.shape == (40, 61)
     assert found.segmentation is None
 
 
 def test_saved_and_loaded_it_is_the_same(tmp_path):
-    segmenter = load_backbone(backbone("dinov3_vit"), random_weights=True)
+    segmenter = TransformersBackbone(backbone("dinov3_vit"), random_weights=True)
     save_segmenter(segmenter, tmp_path)
     again = load_saved_segmenter(tmp_path)
     assert again.identity() == segmenter.identity()
@@ -142,3 +141,16 @@ def test_every_stage_of_a_pyramid_is_given_out():
     ]
     # of a plain vision transformer only the last, since each costs a pass through the norm
     assert backbone_architecture({"model_type": "dinov2"}, "x")["out_features"] == ["stage12"]
+
+
+def test_a_network_at_hand_stays_its_owner_s():
+    from transformers import ViTModel
+
+    network = ViTModel(backbone("vit").config).eval()
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    before = network(image)
+    segmenter = TransformersBackbone(network)
+    after = network(image)
+    assert torch.equal(after.pooler_output, before.pooler_output)
+    assert not any("pooler" in name for name in segmenter.state_dict())
+    assert segmenter.network.embeddings is network.embeddings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -61,16 +62,6 @@ def backbone_architecture(architecture: Mapping[str, Any], what: str) -> dict[st
     return complete
 
 
-def load_backbone(
-    network: PreTrainedModel,
-    preprocessing: Preprocessing | None = None,
-    size: Size | None = None,
-    random_weights: bool = False,
-) -> TransformersBackbone:
-    """Wrap a built backbone; see `TransformersBackbone`."""
-    return TransformersBackbone(network, preprocessing, size, random_weights)
-
-
 class TransformersBackbone(Segmenter):
     """A backbone of transformers behind the segmenter contract: features by name, no classes, empty logits.
 
@@ -106,7 +97,10 @@ class TransformersBackbone(Segmenter):
         architecture = complete_architecture(given, "the network")
         super().__init__((), None, size, input_divisor(architecture, Family(architecture["model_type"], kind)))
         if getattr(network, "pooler", None) is not None:
-            # Nothing reads it, and where a checkpoint has none it would be random, and so the network's identity.
+            # Nothing here reads it, and where a checkpoint has none it would be random, and so the network's
+            # identity. Its owner keeps it: what is changed is a copy that shares all weights.
+            network = copy.copy(network)
+            network._modules = {**network._modules}
             network.register_module("pooler", None)
         self.network = network.eval()
         self.architecture = architecture

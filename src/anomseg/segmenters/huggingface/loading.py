@@ -15,8 +15,8 @@ from anomseg.segmenters.huggingface.backbone import (
     BACKBONE_KINDS,
     UNGIVEN,
     UNREAD,
+    TransformersBackbone,
     backbone_architecture,
-    load_backbone,
 )
 from anomseg.segmenters.huggingface.building import (
     build_network,
@@ -90,7 +90,7 @@ def load_transformers(
             raise ConfigError(
                 f"{given[0]} is for segmentation networks; a {source.network.config.model_type} has features alone"
             )
-        segmenter = load_backbone(source.network, facts, size, source.random_weights)
+        segmenter = TransformersBackbone(source.network, facts, size, source.random_weights)
     else:
         if task_tokens is None and source.network.config.model_type == "oneformer":
             task_tokens = semantic_tokens(source.folder, int(source.network.config.task_seq_len))
