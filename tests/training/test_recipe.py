@@ -51,6 +51,17 @@ def test_unknown_keys_are_suggested(overrides, message):
         ("stages.segmenter.trainer.validate_every", "7", "multiple"),
         ("stages.segmenter.data.sources", "[]", "at least one"),
         ("stages.segmenter.module.network", "pyramd", "did you mean 'pyramid'"),
+        ("stages.segmenter.trainer.validate_every", "0", "segmenter.trainer: validate_every must be 1 or more, got 0"),
+        ("stages.segmenter.trainer.steps", "0", "1 or more"),
+        ("stages.segmenter.trainer.warmup", "2", "from 0 to 1"),
+        ("stages.segmenter.trainer.learning_rate", "-1", "learning_rate must be 0 or more"),
+        ("stages.segmenter.trainer.power", "-1", "0 or more"),
+        ("stages.segmenter.module.loss_stride", "0", "1 or more"),
+        ("stages.segmenter.data.batch_size", "0", "batch_size must be 1 or more"),
+        ("stages.segmenter.data.workers", "-1", "0 or more"),
+        ("stages.segmenter.data.augment.crop", "[0, 4]", "crop must be 1 or more"),
+        ("stages.segmenter.data.augment.scale", "[2, 1]", "from the smaller"),
+        ("stages.segmenter.data.augment.flip", "1.5", "from 0 to 1"),
     ],
 )
 def test_stages_are_checked_before_anything_starts(key, value, message):

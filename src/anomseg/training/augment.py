@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
+from anomseg.errors import ConfigError
+from anomseg.training.bounds import check_bounds
 from anomseg.types import VOID, UInt8Array
 
 
@@ -34,6 +36,15 @@ class AugmentConfig:
     flip: float = 0.5
     colour: float = 0.35
     gamma: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_bounds("crop", self.crop, 1)
+        check_bounds("scale", self.scale, 0.01, 100)
+        check_bounds("flip", self.flip, 0, 1)
+        check_bounds("colour", self.colour, 0, 1)
+        check_bounds("gamma", self.gamma, 0)
+        if self.scale[0] > self.scale[1]:
+            raise ConfigError(f"scale goes from the smaller to the larger, got {list(self.scale)}")
 
 
 def augment(

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, Sampler
 from anomseg.data import load_frames
 from anomseg.errors import ConfigError
 from anomseg.training.augment import AugmentConfig, augment
+from anomseg.training.bounds import check_bounds
 from anomseg.training.label_table import LabelTable
 from anomseg.types import VOID, Frame, UInt8Array
 
@@ -33,6 +34,10 @@ class SourceConfig:
     split: str = "train"
     share: float = 1.0
     loss_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_bounds("share", self.share, 0)
+        check_bounds("loss_weight", self.loss_weight, 0)
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,10 @@ class LabelledConfig:
     limit: int | None = None
     held_out: Sequence[str] = ()
     held_out_images: Literal["drop", "void"] = "drop"
+
+    def __post_init__(self) -> None:
+        check_bounds("batch_size", self.batch_size, 1)
+        check_bounds("workers", self.workers, 0)
 
 
 class FrameStore:

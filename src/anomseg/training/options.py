@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from anomseg.training.bounds import check_bounds
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -32,6 +34,10 @@ class NetworkConfig:
     auxiliary: float = 0.4
     loss_stride: int = 1
     half: bool = True
+
+    def __post_init__(self) -> None:
+        check_bounds("auxiliary", self.auxiliary, 0)
+        check_bounds("loss_stride", self.loss_stride, 1)
 
 
 @dataclass(frozen=True)
@@ -74,3 +80,11 @@ class OptimiserConfig:
     channels_last: bool = True
     accelerator: str = "auto"
     devices: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "validate_every", "devices"):
+            check_bounds(name, getattr(self, name), 1)
+        for name in ("learning_rate", "encoder_rate", "power", "weight_decay", "clip"):
+            check_bounds(name, getattr(self, name), 0)
+        for name in ("warmup", "momentum"):
+            check_bounds(name, getattr(self, name), 0, 1)

@@ -130,13 +130,14 @@ def configure(cls: type[Config], values: Mapping[str, Any], what: str) -> Config
         what: What is configured, for messages.
 
     Raises:
-        ConfigError: An unknown key (nearest suggested), a missing one, or a value of the wrong type.
+        ConfigError: An unknown key (nearest suggested), a missing one, or a value of the wrong type or range.
     """
     known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
     _check_keys(values, known, f"key of {what}")
+    options = convert_options(cls, values, what)
     try:
-        return cls(**convert_options(cls, values, what))
-    except TypeError as error:
+        return cls(**options)
+    except (TypeError, ConfigError) as error:
         raise ConfigError(f"{what}: {error}") from error
 
 
