@@ -200,7 +200,7 @@ def _first_that_agrees(
     """The first graph that says what PyTorch says, its exporter, whether its batch is free, and notes."""
     graph = DetectorGraph(segmenter, detector, size).eval()
     exporters: list[Exporter] = ["dynamo", "torchscript"] if opset >= DYNAMO_OPSET else ["torchscript"]
-    failures: list[str] = []
+    failures: dict[Exporter, str] = {}
     for exporter in exporters:
         for any_batch in (True, False) if size else (True,):
             # Exporters take a side of length 1 for a constant, so a free batch is traced with two images.
@@ -214,14 +214,13 @@ def _first_that_agrees(
                 parity = compare(session, segmenter, detector, compared, tolerance, progress)
                 parity.check()
             except Exception as error:  # exporters raise anything
-                failures.append(f"{exporter}: {reason_of(error)}")
+                failures[exporter] = reason_of(error)
                 continue
             notes = (
                 [f"the {exporters[0]} exporter failed, {exporter} wrote the graph"] if exporter != exporters[0] else []
             )
             return model, parity, exporter, any_batch, notes + ([] if any_batch else ["the batch size is fixed to 1"])
     advice = "" if size else "; at a fixed size it may work: give --size HEIGHTxWIDTH in place of --dynamic"
-    name = segmenter.title or segmenter.registry_name
-    raise CompatibilityError(
-        f"{name} with {detector.registry_name} cannot be written as one ONNX graph ({failures[0]}){advice}"
-    )
+    name = f"{segmenter.title or segmenter.registry_name} with {detector.registry_name}"
+    reason = f"{exporters[0]}: {failures[exporters[0]]}"
+    raise CompatibilityError(f"{name} cannot be written as one ONNX graph ({reason}){advice}")

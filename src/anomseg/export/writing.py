@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,7 +107,6 @@ def _name_axes(model: Any, image_shape: tuple[int, ...], free: dict[int, str]) -
 @contextmanager
 def _nothing_printed() -> Iterator[None]:
     """Keep the TorchScript exporter from printing its whole graph where it fails, which it does past `sys.stdout`."""
-    sys.stdout.flush()
     with ExitStack() as stack:
         try:
             kept = os.dup(1)
@@ -123,12 +122,12 @@ def _nothing_printed() -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep exporters from warning about what the check of their work will show anyway."""
+    """Keep exporters from telling, and printing whole graphs of, what the check of their work will show anyway."""
     levels = {name: logging.getLogger(name).level for name in _NOISY}
     try:
         for name in _NOISY:
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

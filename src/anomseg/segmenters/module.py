@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from anomseg.errors import CompatibilityError
 from anomseg.scores import check_logits
 from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size, check_sides
-from anomseg.segmenters.naming import default_classes
+from anomseg.segmenters.naming import default_classes, require_several
 from anomseg.segmenters.pixels import check_moments, normalised
 from anomseg.segmenters.taps import Taps, module_taps
 from anomseg.types import FeatureInfo
@@ -78,10 +78,7 @@ class ModuleSegmenter(Segmenter):
             with torch.inference_mode():
                 count = _logits_of(network(normalised(probe, mean, std))).shape[1] - int(void)
             classes, palette = default_classes(count, palette)
-        if len(classes) < 2:
-            raise CompatibilityError(
-                "a network with one class cannot be unsure between classes; scores need the logits of two or more"
-            )
+        require_several(classes)
         super().__init__(classes, palette, size, divisor)
         self.network = network
         kind = network if hasattr(network, "__qualname__") else type(network)

@@ -5,8 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anomseg.data.label_space import label_space
+from anomseg.errors import CompatibilityError
 
 Palette = Sequence[Sequence[int]]
+
+
+def require_several(classes: Sequence[str]) -> None:
+    """Refuse a network of one class: its scores would be constants, and nothing in the maps would show it.
+
+    Raises:
+        CompatibilityError: As said.
+    """
+    if len(classes) < 2:
+        raise CompatibilityError(
+            "a network with one class cannot be unsure between classes; scores need the logits of two or more"
+        )
 
 
 def default_classes(count: int, palette: Palette | None = None) -> tuple[Sequence[str], Palette | None]:

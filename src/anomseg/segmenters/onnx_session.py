@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ FLOATS: Mapping[str, Any] = {
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
 }
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -163,5 +165,7 @@ def _external_data(graph: Any) -> Iterator[Any]:
 
 
 def reason_of(error: BaseException) -> str:
-    """An error's message in one line of at most 200 characters."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """What first went wrong, in one line of at most 200 characters, without the colours of a terminal."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(_COLOURS.sub("", str(error)).split())[:200] or type(error).__name__

@@ -10,7 +10,7 @@ from torch import Tensor
 from anomseg.errors import CompatibilityError, ConfigError
 from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
 from anomseg.segmenters.checkpoint import load_strictly
-from anomseg.segmenters.naming import default_classes
+from anomseg.segmenters.naming import default_classes, require_several
 from anomseg.segmenters.pixels import check_moments, normalised
 from anomseg.segmenters.smp_library import build_network, read_source, statistics
 from anomseg.segmenters.taps import Tap, Taps, measured
@@ -185,6 +185,5 @@ def _classes(
         raise CompatibilityError(
             f"the network has {outputs} outputs, but {len(classes)} classes{' and void' if void else ''} were given"
         )
-    if len(classes) < 2:
-        raise CompatibilityError("a network with one class cannot be unsure between classes; scores need two or more")
+    require_several(classes)
     return classes, palette, void

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hf_networks import CLASSES, FAMILY_NAMES, MASKS, PER_PIXEL, tiny_config, tiny_model
 
+from anomseg.errors import CompatibilityError
 from anomseg.scores import mask_semantic
 from anomseg.segmenters import load_saved_segmenter, load_segmenter, make_scene, save_segmenter
 from anomseg.segmenters.huggingface import TransformersSegmenter
@@ -184,3 +185,8 @@ def test_dpt_is_told_its_grid_for_the_pass_alone():
     second(torch.rand(1, 3, 96, 32))
     assert first(torch.rand(1, 3, 32, 96)).logits.shape == wide.shape == (1, len(CLASSES), 32, 96)
     assert torch.equal(model(square).logits, before)
+
+
+def test_one_class_for_each_pixel_is_refused():
+    with pytest.raises(CompatibilityError, match="two or more"):
+        load_segmenter(tiny_model("segformer", classes=("anomaly",)))

@@ -20,6 +20,7 @@ from anomseg.segmenters.huggingface.families import input_divisor
 from anomseg.segmenters.huggingface.preprocessing import Preprocessing
 from anomseg.segmenters.huggingface.taps import transformer_taps
 from anomseg.segmenters.huggingface.task import pad_tokens, semantic_tokens
+from anomseg.segmenters.naming import require_several
 from anomseg.segmenters.taps import Taps
 from anomseg.types import FeatureInfo
 
@@ -50,7 +51,7 @@ class TransformersSegmenter(Segmenter):
         random_weights: The network was built with random weights; cards say so.
 
     Raises:
-        CompatibilityError: The network is of no known kind.
+        CompatibilityError: The network is of no known kind, or its head for each pixel has one class alone.
         ConfigError: An option does not fit the network.
     """
 
@@ -75,6 +76,8 @@ class TransformersSegmenter(Segmenter):
                 raise ConfigError(f"negative is for mask heads; a {self.family.model_type} has none")
             if negative not in columns:
                 raise unknown_name("class", negative, columns)
+        if not self.family.masks:
+            require_several(columns)
         kept = [index for index, name in enumerate(columns) if name != negative]
         super().__init__(
             [columns[index] for index in kept],
