@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -176,9 +177,12 @@ class Scene:
                     self.segmenter,
                     input_size=self.input_size,
                     features=self.features,
-                    output=(lambda rows=rows: self.output.select(rows)) if self.segmenter is not None else None,
+                    output=partial(self._select, rows) if self.segmenter is not None else None,
                 ),
             )
+
+    def _select(self, rows: Sequence[int]) -> SegmentationOutput:
+        return self.output.select(rows)
 
 
 def make_scene(
