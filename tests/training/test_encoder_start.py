@@ -12,7 +12,7 @@ from tiny_camvid import write_split
 from anomseg.data import load_frames
 from anomseg.errors import AnomsegError, CompatibilityError, ConfigError, DataError
 from anomseg.metrics import SegmentationIoU
-from anomseg.segmenters import load_segmenter, make_scene
+from anomseg.segmenters import load_segmenter, make_scene, run_as, save_segmenter
 from anomseg.segmenters.erfnet import ERFNet
 from anomseg.training import load_recipe, train
 from anomseg.training.label_table import TaughtClasses
@@ -169,8 +169,9 @@ def test_held_out_classes_are_neither_taught_nor_shown(settings, camvid, monkeyp
     assert summary["validation"]["val_miou"] == pytest.approx(seen.compute().miou, abs=1e-4)
 
 
-def test_evaluation_does_not_warn_that_the_network_was_taught_what_is_held_out(settings, camvid, tmp_path):
+def test_evaluation_says_what_the_network_was_taught_and_what_its_encoder_may_have_been(settings, camvid, tmp_path):
     from anomseg.evaluation.plan import make_plan
+    from anomseg.report.cards import segmenter_line
 
     plans = {}
     for name in ("camvid-erfnet-pyramid", "camvid-no-bicyclist"):
@@ -180,6 +181,15 @@ def test_evaluation_does_not_warn_that_the_network_was_taught_what_is_held_out(s
         plans[name] = " ".join(plan.content["warnings"])
     assert "was taught bicyclist" in plans["camvid-erfnet-pyramid"]
     assert "was taught" not in plans["camvid-no-bicyclist"]
+    begun = "began from encoder cityscapes.safetensors, which may have been taught bicyclist"
+    assert all(begun in text for text in plans.values())
+    assert "encoder from cityscapes.safetensors" in segmenter_line({"segmenter": plan.content["segmenter"]})
+    tiled = make_plan(
+        "camvid", camvid, run_as(network, tile=(32, 32), overlap=8), ["msp"], split="val", held_out=["bicyclist"]
+    )
+    assert begun in " ".join(tiled.content["warnings"])
+    save_segmenter(network, tmp_path / "copy")
+    assert load_segmenter(tmp_path / "copy").identity() == network.identity()
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,7 @@ def make_plan(
         else {name: _detector_card(detector, network, working, fingerprints) for name, detector in named.items()}
     )
     _check_overlap(cards, frames, allow_overlap=allow_overlap)
+    identity = network.identity() if network is not None else None
     content = plain(
         {
             "benchmark": str(benchmark) if isinstance(benchmark, str) else bench.name,
@@ -135,12 +136,12 @@ def make_plan(
             "held_out": list(held_out),
             "task": task,
             "protocol": rules.as_dict(),
-            "segmenter": network.identity() if network is not None else None,
+            "segmenter": identity,
             "detectors": cards,
             "size": list(working) if working else None,
             "seed": seed,
             "frames": fingerprints,
-            "warnings": _warnings(bench, rules.split, len(frames), held_out, network, limit),
+            "warnings": _warnings(bench, rules.split, len(frames), held_out, identity, limit),
         }
     )
     return Plan(
@@ -206,7 +207,12 @@ def _check_detectors(detectors: Mapping[str, Detector], segmenter: Segmenter | N
 
 
 def _warnings(
-    bench: Benchmark, split: str, found: int, held_out: Sequence[str], segmenter: Segmenter | None, limit: int | None
+    bench: Benchmark,
+    split: str,
+    found: int,
+    held_out: Sequence[str],
+    network: Mapping[str, Any] | None,
+    limit: int | None,
 ) -> list[str]:
     """What a reader of the figures must know of the run as a whole."""
     warnings = []
@@ -216,11 +222,16 @@ def _warnings(
             f"{found} frames are here where split {split} of {bench.name} has {expected}, so figures do not compare; "
             f"'anomseg data verify {bench.name}' names what differs"
         )
-    if held_out and segmenter is not None:
-        known = {concept for name in segmenter.classes for concept in concepts_of(name)}
+    if held_out and network is not None:
+        known = {concept for name in network["classes"] for concept in concepts_of(name)}
         taught = [name for name in held_out if known & set(concepts_of(name))]
         if taught:
             warnings.append(f"the network was taught {', '.join(taught)}, so it is not unknown to it")
+        for part, start in network.get("origin", {}).items():
+            warnings.append(
+                f"training the network began from {part} {start.get('file') or start.get('name')}, "
+                f"which may have been taught {', '.join(held_out)}"
+            )
     return warnings
 
 

@@ -212,6 +212,9 @@ def segmenter_line(card: Card) -> str:
     execution = segmenter.get("execution")
     if isinstance(execution, Mapping):
         parts.append("run with " + ", ".join(f"{key} {one_line(value)}" for key, value in execution.items()))
+    encoder = section(section(segmenter, "origin"), "encoder")
+    if encoder.get("file"):
+        parts.append(f"encoder from {one_line(encoder['file'])}")
     return ", ".join(parts)
 
 

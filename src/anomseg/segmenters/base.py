@@ -137,6 +137,7 @@ class Segmenter(nn.Module):
         self.divisor = divisor
         self.least = 1  # smallest side that the network takes, in multiples of the divisor
         self.title: str | None = None  # what cards call it, where that is not the name of its architecture
+        self.origin: Mapping[str, object] = {}  # what its training started from, where its directory says so
 
     @property
     def feature_info(self) -> Mapping[str, FeatureInfo]:
@@ -246,12 +247,13 @@ class Segmenter(nn.Module):
         return digest.hexdigest()
 
     def identity(self) -> dict[str, object]:
-        """What a result card says about the network: name, classes, working size and weights hash."""
+        """What a result card says about the network: name, classes, working size, weights hash, origin if known."""
         return {
             "name": self.title or self.registry_name,
             "classes": list(self.classes),
             "size": list(self.size) if self.size else None,
             "sha256": self.fingerprint(),
+            **({"origin": dict(self.origin)} if self.origin else {}),
         }
 
 

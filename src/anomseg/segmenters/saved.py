@@ -13,6 +13,7 @@ from anomseg.segmenters.base import Segmenter
 from anomseg.segmenters.checkpoint import load_checkpoint, load_strictly
 
 CONFIG, WEIGHTS = "segmenter.json", "model.safetensors"
+_ORIGIN = ("start", "encoder")  # what training says of the weights that it started from
 
 # Kinds that a directory of ours cannot hold, and what to keep instead.
 _KEPT_BY_OWNER = {
@@ -56,7 +57,7 @@ def save_segmenter(
             "segmenter": segmenter.registry_name,
             "options": segmenter.config(),
             "library_version": __version__,
-            "meta": meta or {},
+            "meta": {**segmenter.origin, **(meta or {})},
         },
     )
 
@@ -100,4 +101,7 @@ def load_saved_segmenter(directory: str | Path, **overrides: Any) -> Segmenter:
     require_options(entry.factory, options, f"{folder / CONFIG}")
     segmenter = entry.factory(**convert_options(entry.factory, options, f"{folder / CONFIG}"))
     load_strictly(segmenter, load_checkpoint(folder / WEIGHTS), str(folder / WEIGHTS))
+    meta = config.get("meta")
+    told = meta if isinstance(meta, dict) else {}
+    segmenter.origin = {key: told[key] for key in _ORIGIN if isinstance(told.get(key), dict)}
     return segmenter.eval()
