@@ -13,7 +13,8 @@ from torch import Tensor
 
 from anomseg.errors import ConfigError, unknown_name
 from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
-from anomseg.segmenters.tiling import MIN_PROBABILITY, TiledSegmenter
+from anomseg.segmenters.derived import LEAST_CLAIM
+from anomseg.segmenters.tiling import TiledSegmenter
 from anomseg.segmenters.wrapping import WrappedSegmenter
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -84,7 +85,7 @@ class AcceleratedSegmenter(WrappedSegmenter):
             output = self._run(batch, features)
         logits = output.logits.float()
         if output.derived:  # float16 has no 1e-8, so the floor of these logits fell to log(0)
-            logits = logits.clamp(min=math.log(MIN_PROBABILITY))
+            logits = logits.clamp(min=math.log(LEAST_CLAIM))
         return replace(
             output,
             logits=logits,

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from anomseg.errors import ConfigError
 
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and deviation of ImageNet's RGB values in [0, 1]."""
+
 
 def normalised(batch: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """``(batch - mean) / std``, channel by channel.

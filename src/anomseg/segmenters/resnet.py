@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from anomseg.errors import ConfigError, unknown_name
 from anomseg.segmenters.pyramid_pooling import activation
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB values in [0, 1]
 UNUSED = ("fc.",)  # ImageNet's classifier
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 DILATIONS = {8: (1, 1, 2, 4), 16: (1, 1, 1, 2), 32: (1, 1, 1, 1)}  # of the four stages, by output stride

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from anomseg.errors import unknown_name
 from anomseg.segmenters.base import Size
+from anomseg.segmenters.pixels import IMAGENET
 from anomseg.segmenters.pyramid_pooling import activation, conv_norm
-from anomseg.segmenters.resnet import DEVIATION, MEAN, UNUSED, ResNet
+from anomseg.segmenters.resnet import UNUSED, ResNet
 from anomseg.segmenters.trainable import EncoderNetwork
 from anomseg.types import FeatureInfo
 
@@ -65,8 +66,8 @@ class ResNetSegmenter(EncoderNetwork):
             "bias": bias,
         }
         self.leak, self.bottleneck = LEAKS[norm_activation], bottleneck
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET[0]).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(IMAGENET[1]).view(3, 1, 1), persistent=False)
         self.encoder: ResNet = ResNet(backbone, output_stride, width, self.leak)
         self.dropout = nn.Dropout2d(dropout)
         self.auxiliary = nn.Sequential(

@@ -15,8 +15,8 @@ from anomseg.errors import CompatibilityError, ConfigError, DataError, unknown_n
 from anomseg.files import read_json
 from anomseg.segmenters.checkpoint import load_checkpoint
 from anomseg.segmenters.guarded import import_extra, unknown_of_many
+from anomseg.segmenters.pixels import IMAGENET
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Set by us, so not among the options of an architecture.
 _SETTLED = {"encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params", "kwargs"}
 # Taken beside the named ones: of earlier releases, and those by which timm's transformers take other image sizes.
@@ -133,7 +133,7 @@ def statistics(encoder: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
         config = timm.get_pretrained_cfg(encoder.removeprefix(_TIMM))
         if config is not None:
             return tuple(config.mean), tuple(config.std)
-    return IMAGENET_MEAN, IMAGENET_STD
+    return IMAGENET
 
 
 def _check_encoder(smp: Any, encoder: str) -> None:

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from anomseg.errors import ConfigError
 from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
+from anomseg.segmenters.derived import derived_logits
 from anomseg.segmenters.wrapping import WrappedSegmenter
 
-MIN_PROBABILITY = 1e-8  # the floor of derived logits, as in `SegmentationOutput`
 MAX_ALIGNMENT = 128
 
 
@@ -107,7 +107,7 @@ class TiledSegmenter(WrappedSegmenter):
                 canvas.add(name, chunk, maps)
         logits = canvas.maps["logits"]
         return SegmentationOutput(
-            logits=logits.clamp(min=MIN_PROBABILITY).log() if derived else logits,
+            logits=derived_logits(logits) if derived else logits,
             padded_size=canvas.size,
             input_size=given,
             features={name: canvas.maps[f"feature {name}"] for name in features},

@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 from anomseg.errors import AnomsegError, CompatibilityError, ConfigError, DataError
 from anomseg.segmenters import load_saved_segmenter, load_segmenter, make_scene, save_segmenter
 from anomseg.segmenters.guarded import MissingExtraError
-from anomseg.segmenters.smp_library import IMAGENET_MEAN, IMAGENET_STD, library
+from anomseg.segmenters.pixels import IMAGENET
+from anomseg.segmenters.smp_library import library
 
 try:
     smp = library()
@@ -46,7 +47,7 @@ def small(tmp_path_factory):
     return network, _checkpoint(network, tmp_path_factory.mktemp("smp") / "net.safetensors")
 
 
-def _normalised(x, mean=IMAGENET_MEAN, std=IMAGENET_STD):
+def _normalised(x, mean=IMAGENET[0], std=IMAGENET[1]):
     return (x - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
 
 

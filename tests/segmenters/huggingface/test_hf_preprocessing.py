@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from anomseg.errors import DataError
 from anomseg.segmenters import load_segmenter, make_scene
 from anomseg.segmenters.huggingface import FAMILIES, Preprocessing
-from anomseg.segmenters.huggingface.families import HALF, IMAGENET, input_divisor
+from anomseg.segmenters.huggingface.families import HALF, input_divisor
 from anomseg.segmenters.huggingface.preprocessing import read_preprocessing
+from anomseg.segmenters.pixels import IMAGENET
 
 
 def _facts(tmp_path, name="preprocessor_config.json", **facts):

@@ -12,9 +12,10 @@ from torch import Tensor
 from anomseg.errors import CompatibilityError
 from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
 from anomseg.segmenters.huggingface.building import complete_architecture
-from anomseg.segmenters.huggingface.families import IMAGENET, Family, input_divisor
+from anomseg.segmenters.huggingface.families import Family, input_divisor
 from anomseg.segmenters.huggingface.preprocessing import Preprocessing
 from anomseg.segmenters.huggingface.taps import transformer_taps
+from anomseg.segmenters.pixels import IMAGENET
 from anomseg.segmenters.taps import Taps
 from anomseg.types import FeatureInfo
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from anomseg.errors import CompatibilityError
+from anomseg.segmenters.pixels import IMAGENET
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 Moments = tuple[tuple[float, float, float], tuple[float, float, float]]
 

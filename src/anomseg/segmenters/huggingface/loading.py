@@ -24,11 +24,12 @@ from anomseg.segmenters.huggingface.building import (
     family_of_network,
     read_architecture,
 )
-from anomseg.segmenters.huggingface.families import IMAGENET, family_of
+from anomseg.segmenters.huggingface.families import family_of
 from anomseg.segmenters.huggingface.hub import CONFIG, model_folder
 from anomseg.segmenters.huggingface.preprocessing import Preprocessing, read_preprocessing
 from anomseg.segmenters.huggingface.segmenter import TransformersSegmenter
 from anomseg.segmenters.huggingface.task import semantic_tokens
+from anomseg.segmenters.pixels import IMAGENET
 
 
 def load_transformers(

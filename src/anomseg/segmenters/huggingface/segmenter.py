@@ -15,6 +15,7 @@ from anomseg.data.label_space import label_space
 from anomseg.errors import ConfigError, unknown_name
 from anomseg.scores import mask_semantic
 from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
+from anomseg.segmenters.derived import derived_logits
 from anomseg.segmenters.huggingface.building import complete_architecture, family_of_network
 from anomseg.segmenters.huggingface.families import input_divisor
 from anomseg.segmenters.huggingface.preprocessing import Preprocessing
@@ -26,8 +27,6 @@ from anomseg.types import FeatureInfo
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-LEAST_CLAIM = 1e-8
 
 
 class TransformersSegmenter(Segmenter):
@@ -151,7 +150,7 @@ class TransformersSegmenter(Segmenter):
             claims, negative = claims[:, self._kept], class_logits[..., column : column + 1]
             class_logits = class_logits[..., [*self._kept, class_logits.shape[-1] - 1]]
         return SegmentationOutput(
-            logits=claims.clamp(min=LEAST_CLAIM).log(),
+            logits=derived_logits(claims),
             padded_size=size,
             input_size=size,
             mask_logits=mask_logits,
