@@ -258,6 +258,14 @@ def test_what_cannot_be_measured_is_refused_before_any_work(detector, options, e
     assert network.calls == []
 
 
+def test_a_detector_with_its_own_network_is_measured_beside_a_backbone():
+    backbone = Segmenter(())
+    with pytest.raises(CompatibilityError, match="msp reads class logits"):
+        next(measure_costs(backbone, {"msp": create_detector("msp")}))
+    rows = next(measure_costs(backbone, {"owner": Owner(Slow())}, sizes=[(16, 16)], batches=[1], repeats=1, warmup=0))
+    assert rows[1].measured.error is None
+
+
 def test_a_profile_says_what_it_holds_for():
     about = describe_run(TiledSegmenter(Slow(), (16, 16), 4), torch.device("cpu"))
     assert about["execution"] == {"precision": "float32", "compile": False, "tile": [16, 16], "overlap": 4}

@@ -19,7 +19,7 @@ from torch import Tensor
 from anomseg._version import __version__
 from anomseg.data.generated import generate_scene
 from anomseg.detectors.base import Detector, anomaly_maps, network_of
-from anomseg.errors import CompatibilityError, ConfigError
+from anomseg.errors import ConfigError
 from anomseg.inference.profiling import MIB, Measured, measure, peak_memory, reason, rounds
 from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
 from anomseg.segmenters.scene import Scene
@@ -117,10 +117,9 @@ def measure_costs(
         raise ConfigError("repeats, batches and sizes must be 1 or more, and warm-up runs 0 or more")
     if NETWORK in detectors:
         raise ConfigError(f"a detector cannot be called {NETWORK!r}; rename its directory")
-    for name, detector in detectors.items():
+    for detector in detectors.values():
         detector.require_fitted()
-        if detector.needs(network_of(detector, segmenter)).forward and not segmenter.classes:
-            raise CompatibilityError(f"{name} scores the answers of a segmentation network; give one with classes")
+        detector.needs(network_of(detector, segmenter))
     segmenter.eval()
     done = 0
     total = len(sizes) * len(batches) * (len(detectors) + 1) * len(rounds(repeats, warmup))
