@@ -70,12 +70,17 @@ def fit(suite: Suite, paths: Paths, segmenter: str) -> list[str]:
 
 
 def evaluate(suite: Suite, one: Run, paths: Paths, segmenter: str, fitted: list[str]) -> Cards:
-    """The cards of one run, in the order of its detectors."""
+    """Evaluate, and read the cards."""
     out = paths.work / suite.key / one.benchmark
     words = ["--benchmark", one.benchmark, "--root", paths.data / one.folder, "--segmenter", segmenter, *one.extra]
     for name in (*one.detectors, *fitted, *CONTROLS) if one.detectors else ():
         words += ["--detector", name.format(data=paths.data, work=paths.work)]
     command("evaluate", *words, "--out", out)
+    return read_cards(out)
+
+
+def read_cards(out: Path) -> Cards:
+    """The cards of a finished run, in the order of its detectors."""
     folders = json.loads((out / "run.json").read_text("utf-8"))["folders"]
     found = [out / folder / "metrics.json" for folder in folders] or sorted(out.glob("*/metrics.json"))
     return [json.loads(path.read_text("utf-8")) for path in found if path.is_file()]
@@ -89,6 +94,12 @@ def measure(suite: Suite, paths: Paths) -> dict[str, Cards]:
     return {one.benchmark: evaluate(suite, one, paths, segmenter, fitted) for one in suite.runs}
 
 
+def found(suite: Suite, paths: Paths) -> dict[str, Cards]:
+    """The cards of those runs of a suite that are finished."""
+    outs = {one.benchmark: paths.work / suite.key / one.benchmark for one in suite.runs}
+    return {name: read_cards(out) for name, out in outs.items() if (out / "run.json").is_file()}
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -98,10 +109,14 @@ def main() -> None:
     parser.add_argument("--doc", type=Path, default=Path("docs/results.md"), help="the document")
     parser.add_argument("--limit", type=int, default=None, help="fit on the first frames only")
     parser.add_argument("--only", action="append", help="run these suites only, and write no document")
+    parser.add_argument("--page", action="store_true", help="write the document from the runs that are there")
     options = parser.parse_args()
     paths = Paths(options.data, options.work, options.limit)
     chosen = [suite for suite in suites(options.weights) if not options.only or suite.key in options.only]
-    measured = [(suite, measure(suite, paths)) for suite in chosen]
+    if options.page:
+        measured = [(suite, found(suite, paths)) for suite in chosen]
+    else:
+        measured = [(suite, measure(suite, paths)) for suite in chosen]
     if options.only:
         return
     arguments = "--data DATA" + (" --weights ERFNET" if options.weights else "")

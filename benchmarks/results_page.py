@@ -49,6 +49,19 @@ def against_untrained(cards: Cards, own: Path, other: Path) -> list[str]:
     return lines
 
 
+def explained(cards: Cards) -> list[str]:
+    """What rows of one detector with other options, or fitted otherwise, differ in."""
+    first: dict[str, dict[str, Any]] = {}
+    lines = []
+    for card in cards:
+        own = card["detector"]["parameters"]
+        other = first.setdefault(card["detector"]["name"], own)
+        differ = ", ".join(f"{key}={value}" for key, value in own.items() if other.get(key) != value)
+        if differ:
+            lines.append(f"- {card['folder']} is {card['detector']['name']} with {differ}")
+    return lines
+
+
 def costs(cards: Cards) -> list[str]:
     """Forward passes and seconds a frame of each detector, beside the pass that all share."""
     timed = [card for card in cards if card.get("seconds", {}).get("score") and card.get("frames")]
@@ -81,7 +94,7 @@ def page(measured: list[tuple[Suite, dict[str, Cards]]], work: Path, arguments: 
     for suite, results in measured:
         lines += [f"## {suite.title}", "", suite.note, ""]
         for benchmark, cards in results.items():
-            lines += [f"### {benchmark}", "", markdown_table(cards).rstrip(), ""]
+            lines += [f"### {benchmark}", "", "\n".join([markdown_table(cards).rstrip(), *explained(cards)]), ""]
             verdicts = against_controls(cards)
             if verdicts:
                 lines += ["Paired AP differences on the same frames, interval above 0 asked for:", "", *verdicts, ""]
