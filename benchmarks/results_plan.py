@@ -90,7 +90,7 @@ def suites(weights: Path | None) -> list[Suite]:
     """All suites; those that start from an ERFNet checkpoint only where there is one."""
     if weights is None:
         return [bundled()]
-    return [erfnet(weights), bundled(), heads(weights), untrained(), no_bicyclist(weights)]
+    return [erfnet(weights), bundled(), heads(weights), untrained(), no_bicyclist(weights), *encoder_features()]
 
 
 def erfnet(weights: Path) -> Suite:
@@ -180,4 +180,36 @@ def untrained() -> Suite:
         (Run("camvid", "camvid", LOGITS, BICYCLIST),),
         fits("--held-out", "bicyclist"),
         random={"untrained": names},
+    )
+
+
+def encoder_features() -> tuple[Suite, Suite]:
+    """A second attempt at what is fitted on features: those of the encoder, not of the bottleneck behind it."""
+    extra = ("--held-out", "bicyclist")
+    fitted = (
+        Fit("mahalanobis-encoder-fitted", "mahalanobis:feature=encoder", extra=extra),
+        Fit("gmm-encoder-fitted", "gmm:feature=encoder", extra=extra),
+        Fit("position_prior-fitted", "position_prior", extra=extra),
+    )
+    runs = (Run("camvid", "camvid", ("energy",), BICYCLIST),)
+    title = "CamVid without bicyclists, features of the encoder"
+    return (
+        Suite(
+            "encoder-untrained",
+            f"{title}, random weights",
+            "As the network of random weights above.",
+            "{work}/networks/untrained",
+            runs,
+            fitted,
+        ),
+        Suite(
+            "encoder",
+            title,
+            "The network of seed 0 above. Its bottleneck mixes in means over the whole image; the encoder before it "
+            "does not, and was trained on Cityscapes, riders and bicycles included.",
+            "{work}/networks/camvid-no-bicyclist-0",
+            runs,
+            fitted,
+            untrained="encoder-untrained",
+        ),
     )
