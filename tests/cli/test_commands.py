@@ -218,6 +218,7 @@ def test_ctrl_c_keeps_what_was_done_and_says_so(network, dataset, tmp_path):
         "import os, signal, sys\n"
         "from anomseg.cli import main\n"
         "import anomseg.inference.directory as d\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background starts deaf to it
         "seen = []\n"
         "class Stopping(d.Progress):\n"
         "    def __init__(self, *a, **k):\n"

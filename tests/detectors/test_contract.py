@@ -176,10 +176,9 @@ def test_a_batch_equals_its_images_one_by_one(name, segmenter, detectors):
             output=batch.output.select([row]),
         )
         score = anomaly_maps(detectors[name], alone)[0]
-        if detectors[name].forward_passes > 1:  # convolutions of other batch sizes round otherwise
-            torch.testing.assert_close(score, together[row], atol=1e-4, rtol=1e-4)
-        else:
-            assert torch.equal(score, together[row])
+        # Other batch sizes are rounded otherwise: by a few bits where threads share a map, by more in further passes.
+        tolerance = 1e-4 if detectors[name].forward_passes > 1 else 1e-5
+        torch.testing.assert_close(score, together[row], atol=tolerance, rtol=tolerance)
 
 
 @every_detector
