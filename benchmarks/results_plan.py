@@ -73,15 +73,15 @@ class Suite:
     untrained: str | None = None
 
 
-def fits(*extra: str) -> tuple[Fit, ...]:
+def fits(*extra: str, feature: str = "auto") -> tuple[Fit, ...]:
     """What can be fitted on any network. Temperatures are found on frames that no network was trained on."""
     validation = ("--held-out-images", "void") if extra else ()
     return (
         Fit("sml-fitted", "sml", extra=extra),
         Fit("temperature_scaling-fitted", "temperature_scaling", "val", (*extra, *validation)),
-        Fit("mahalanobis-shared-fitted", "mahalanobis", extra=extra),
-        Fit("mahalanobis-class-fitted", "mahalanobis:precision=class", extra=extra),
-        Fit("gmm-fitted", "gmm", extra=extra),
+        Fit("mahalanobis-shared-fitted", f"mahalanobis:feature={feature}", extra=extra),
+        Fit("mahalanobis-class-fitted", f"mahalanobis:precision=class;feature={feature}", extra=extra),
+        Fit("gmm-fitted", f"gmm:feature={feature}", extra=extra),
         Fit("position_prior-fitted", "position_prior", extra=extra),
     )
 
@@ -160,10 +160,10 @@ def no_bicyclist(weights: Path, seed: int = 0) -> Suite:
         "Recipe `camvid-no-bicyclist`: the encoder of the ERFNet above, frozen, and a head trained on the 166 images "
         "of CamVid train that show no bicyclist (600 steps, 4800 crops). The encoder was trained on Cityscapes, which "
         "labels riders and bicycles: bicyclists are unknown to the head alone. What is fitted was fitted on the same "
-        "166 images (the temperature on CamVid val, bicyclists void).",
+        "166 images (the temperature on CamVid val, bicyclists void); what reads features reads the bottleneck here.",
         f"{{work}}/networks/{name}",
         (Run("camvid", "camvid", LOGITS, BICYCLIST),),
-        fits("--held-out", "bicyclist"),
+        fits("--held-out", "bicyclist", feature="bottleneck"),
         {name: recipe("camvid-no-bicyclist", weights, seed)},
         untrained="untrained",
     )
@@ -178,7 +178,7 @@ def untrained() -> Suite:
         "The network of the next tables before any training; the same fits on the same frames.",
         "{work}/networks/untrained",
         (Run("camvid", "camvid", LOGITS, BICYCLIST),),
-        fits("--held-out", "bicyclist"),
+        fits("--held-out", "bicyclist", feature="bottleneck"),
         random={"untrained": names},
     )
 

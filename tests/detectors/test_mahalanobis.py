@@ -140,6 +140,7 @@ def test_default_feature():
     for names, expected in (
         (("stage4", "bottleneck", "decoder"), "bottleneck"),
         (("stage1", "encoder", "decoder"), "encoder"),
+        (("stage1", "encoder", "bottleneck"), "encoder"),
         (("block0", "block1"), "block1"),
         ((), None),
     ):

@@ -11,14 +11,15 @@ from anomseg.segmenters.scene import Scene
 from anomseg.types import Needs
 
 AUTO = "auto"
-_PREFERRED = ("bottleneck", "encoder")
+_PREFERRED = ("encoder", "bottleneck")
 
 
 def default_feature(segmenter: Segmenter) -> str | None:
     """The feature map to read where the user names none.
 
-    The map called ``bottleneck`` or ``encoder`` where there is one: the deepest before a decoder narrows it down to
-    what tells the known classes apart. Else the last one the network names; None where it names none.
+    The map called ``encoder`` where there is one, else ``bottleneck``: deep, but before a head mixes in what the whole
+    image looks like and narrows it down to what tells the known classes apart. Else the last one the network names;
+    None where it names none.
     """
     names = list(segmenter.feature_info)
     return next((name for name in _PREFERRED if name in names), names[-1] if names else None)

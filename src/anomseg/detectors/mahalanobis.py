@@ -31,7 +31,7 @@ class Mahalanobis(FeatureDetector):
     has channels take the covariance within all classes, since their own has no inverse. ``fitted_on`` lists both.
 
     Args:
-        feature: Name of the feature map; ``"auto"`` is ``bottleneck`` or ``encoder`` where the network has one, else
+        feature: Name of the feature map; ``"auto"`` is ``encoder`` or ``bottleneck`` where the network has one, else
             the last it names.
         precision: ``"shared"``: the covariance within the classes, one for all, as the paper; ``"class"``: each class
             has its own, as SegmentMeIfYouCan's baseline. Of unequal covariances the widest class wins everywhere,

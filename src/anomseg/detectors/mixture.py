@@ -34,7 +34,7 @@ class GaussianMixture(FeatureDetector):
     ``fitted_on`` lists them, and those whose mixture did not converge.
 
     Args:
-        feature: Name of the feature map; ``"auto"`` is ``bottleneck`` or ``encoder`` where the network has one, else
+        feature: Name of the feature map; ``"auto"`` is ``encoder`` or ``bottleneck`` where the network has one, else
             the last it names.
         components: Gaussians a class.
         covariance: ``"diag"`` (as GMMSeg), ``"full"``, or ``"tied"``: one full covariance for a class's components.
