@@ -160,7 +160,10 @@ def no_bicyclist(weights: Path, seed: int = 0) -> Suite:
         "Recipe `camvid-no-bicyclist`: the encoder of the ERFNet above, frozen, and a head trained on the 166 images "
         "of CamVid train that show no bicyclist (600 steps, 4800 crops). The encoder was trained on Cityscapes, which "
         "labels riders and bicycles: bicyclists are unknown to the head alone. What is fitted was fitted on the same "
-        "166 images (the temperature on CamVid val, bicyclists void); what reads features reads the bottleneck here.",
+        "166 images (the temperature on CamVid val, bicyclists void); what reads features reads the bottleneck here. "
+        "Why sml falls behind max logit here: bicyclists are mostly called pedestrian, a class whose max logits are low "
+        "anyhow, so that standardising by class takes away what tells them apart. Why mahalanobis and gmm do: see the "
+        "last table.",
         f"{{work}}/networks/{name}",
         (Run("camvid", "camvid", LOGITS, BICYCLIST),),
         fits("--held-out", "bicyclist", feature="bottleneck"),
