@@ -54,6 +54,8 @@ def explained(cards: Cards) -> list[str]:
     first: dict[str, dict[str, Any]] = {}
     lines = []
     for card in cards:
+        if not card["detector"]:
+            continue  # a card of the network alone
         own = card["detector"]["parameters"]
         other = first.setdefault(card["detector"]["name"], own)
         differ = ", ".join(f"{key}={value}" for key, value in own.items() if other.get(key) != value)

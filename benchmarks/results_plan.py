@@ -161,8 +161,8 @@ def no_bicyclist(weights: Path, seed: int = 0) -> Suite:
         "of CamVid train that show no bicyclist (600 steps, 4800 crops). The encoder was trained on Cityscapes, which "
         "labels riders and bicycles: bicyclists are unknown to the head alone. What is fitted was fitted on the same "
         "166 images (the temperature on CamVid val, bicyclists void); what reads features reads the bottleneck here. "
-        "Why sml falls behind max logit here: bicyclists are mostly called pedestrian, a class whose max logits are low "
-        "anyhow, so that standardising by class takes away what tells them apart. Why mahalanobis and gmm do: see the "
+        "Why sml falls behind max logit here: bicyclists are mostly called pedestrian, a class of low max logits, so "
+        "that standardising by class takes away what tells them apart. Why mahalanobis and gmm do: see the "
         "last table.",
         f"{{work}}/networks/{name}",
         (Run("camvid", "camvid", LOGITS, BICYCLIST),),
