@@ -173,23 +173,12 @@ def open_network(text: str) -> Segmenter:
     Raises:
         ConfigError: It would have random weights, which score happily with nothing in their maps to show it.
     """
-    from anomseg.segmenters import load_segmenter
+    from anomseg.segmenters.catalog import load_segmenter, why_weightless
 
-    _check_has_weights(text)
+    reason = why_weightless(text)
+    if reason is not None:
+        raise ConfigError(reason)
     return load_segmenter(text)
-
-
-def _check_has_weights(text: str) -> None:
-    from anomseg.registry import SEGMENTERS, parse_spec
-
-    spec = parse_spec(text)
-    if spec.name not in SEGMENTERS:
-        return
-    entry = SEGMENTERS.get(spec.name)
-    if entry.path_option and spec.path is None and not spec.options.get(entry.path_option):
-        raise ConfigError(f"{spec.name} needs a network: write {entry.summary.rpartition(': ')[2]}")
-    if "trainable" in entry.tags:
-        raise ConfigError(f"{spec.name} has no weights of its own; give a directory that 'anomseg train' wrote")
 
 
 def open_detectors(texts: Sequence[str], seed: int = 0) -> list[tuple[str, Detector]]:

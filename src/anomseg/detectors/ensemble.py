@@ -11,9 +11,8 @@ from torch import Tensor
 from anomseg.detectors.base import Upsample
 from anomseg.detectors.passes import Average, Measure, PassesDetector
 from anomseg.errors import CompatibilityError, ConfigError
-from anomseg.registry import SEGMENTERS, parse_spec
 from anomseg.segmenters.base import Segmenter
-from anomseg.segmenters.catalog import load_segmenter
+from anomseg.segmenters.catalog import load_segmenter, why_weightless
 from anomseg.segmenters.scene import Scene
 from anomseg.types import Flags, Needs
 
@@ -149,14 +148,8 @@ class Ensemble(PassesDetector):
 
 
 def _load(name: str) -> Segmenter:
-    if not Path(name).is_dir():
-        spec = parse_spec(name)
-        entry = SEGMENTERS.get(spec.name)
-        weightless = entry.path_option and spec.path is None and entry.path_option not in spec.options
-        if weightless or "trainable" in entry.tags:
-            raise ConfigError(
-                f"the member {name} of an ensemble has no weights; give a saved directory or a checkpoint"
-            )
+    if not Path(name).is_dir() and why_weightless(name) is not None:
+        raise ConfigError(f"the member {name} of an ensemble has no weights; give a saved directory or a checkpoint")
     return load_segmenter(name)
 
 

@@ -119,6 +119,8 @@ class Segmenter(nn.Module):
     """
 
     registry_name: ClassVar[str] = "module"
+    void: bool = False
+    """Whether the network has one output more than classes, its last, which says void."""
 
     def __init__(
         self,
@@ -154,8 +156,8 @@ class Segmenter(nn.Module):
         """What detectors may ask of this network, by the names of the fields of `Needs`.
 
         Here: ``logits`` where there are classes, ``gradient``, ``features`` where some are named, ``dropout`` where
-        a layer of it drops anything. Subclasses add ``masks``, ``void``, ``outlier_head`` and ``negative``, or take
-        ``gradient`` off.
+        a layer of it drops anything, ``void`` where its last output is void. Subclasses add ``masks``,
+        ``outlier_head`` and ``negative``, or take ``gradient`` off.
         """
         found = {"gradient"}
         if self.classes:
@@ -164,7 +166,26 @@ class Segmenter(nn.Module):
             found.add("features")
         if any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 for module in self.modules()):
             found.add("dropout")
+        if self.void:
+            found.add("void")
         return frozenset(found)
+
+    def split_void(self, outputs: Tensor, batch: Tensor, features: Mapping[str, Tensor]) -> SegmentationOutput:
+        """What a per-pixel network of this many outputs gives, for `segment`.
+
+        Args:
+            outputs: ``(B, C, h, w)``, or ``(B, C + 1, h, w)`` where the last is `void`.
+            batch: What went in.
+            features: The feature maps asked for.
+        """
+        size, count = (batch.shape[-2], batch.shape[-1]), outputs.shape[1] - int(self.void)
+        return SegmentationOutput(
+            logits=outputs[:, :count],
+            padded_size=size,
+            input_size=size,
+            features=features,
+            void_logits=outputs[:, count:] if self.void else None,
+        )
 
     def segment(self, batch: Tensor, features: Sequence[str]) -> SegmentationOutput:
         """Run the network on a batch in [0, 1]; normalise inside. Subclasses implement this."""

@@ -149,6 +149,30 @@ def load_segmenter(
     raise ConfigError(f"{what!r} is no segmenter; give a name, a directory, a module or a callable")
 
 
+def why_weightless(text: str) -> str | None:
+    """Why a network named on the command line would have random weights; None where it has its own.
+
+    Such a network scores happily, with nothing in its maps to show it.
+
+    Args:
+        text: A name with options, or a directory.
+
+    Example:
+        >>> why_weightless("bundled")
+        >>> why_weightless("pyramid")
+        "pyramid has no weights of its own; give a directory that 'anomseg train' wrote"
+    """
+    spec = parse_spec(text)
+    if spec.name not in SEGMENTERS:
+        return None
+    entry = SEGMENTERS.get(spec.name)
+    if entry.path_option and spec.path is None and not spec.options.get(entry.path_option):
+        return f"{spec.name} needs a network: write {entry.summary.rpartition(': ')[2]}"
+    if "trainable" in entry.tags:
+        return f"{spec.name} has no weights of its own; give a directory that 'anomseg train' wrote"
+    return None
+
+
 def _no_directory(text: str) -> ConfigError:
     if Path(text).is_file():
         return ConfigError(f"{text} is a file; say what it is to be read as, such as onnx:{text} or erfnet:{text}")

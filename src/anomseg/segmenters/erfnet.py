@@ -172,24 +172,11 @@ class ERFNet(Segmenter):
         """``stage1``, ``encoder`` (the bottleneck) and ``decoder`` (before the last layer)."""
         return {"stage1": FeatureInfo(64, 4), "encoder": FeatureInfo(128, 8), "decoder": FeatureInfo(16, 2)}
 
-    @property
-    def provides(self) -> frozenset[str]:
-        """Also ``void`` where the last output is void."""
-        return super().provides | ({"void"} if self.void else frozenset())
-
     def segment(self, batch: Tensor, features: Sequence[str]) -> SegmentationOutput:
         """Run encoder and decoder; see `Segmenter.forward`."""
         named = self.encoder(batch)
         logits, named["decoder"] = self.decoder(named["encoder"])
-        height, width = batch.shape[-2:]
-        count = len(self.classes)
-        return SegmentationOutput(
-            logits=logits[:, :count],
-            padded_size=(height, width),
-            input_size=(height, width),
-            features={name: named[name] for name in features},
-            void_logits=logits[:, count:] if self.void else None,
-        )
+        return self.split_void(logits, batch, {name: named[name] for name in features})
 
     def config(self) -> dict[str, object]:
         """Options that rebuild this network, without weights."""

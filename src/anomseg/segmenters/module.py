@@ -112,11 +112,6 @@ class ModuleSegmenter(Segmenter):
         """Whether the network is a module, told without the pass that finds its maps."""
         return isinstance(self.network, nn.Module)
 
-    @property
-    def provides(self) -> frozenset[str]:
-        """Also ``void`` where the last output is void."""
-        return super().provides | ({"void"} if self.void else frozenset())
-
     def identity(self) -> dict[str, object]:
         """What a result card says about the network: also which code it is and how its input is made."""
         return {
@@ -138,15 +133,7 @@ class ModuleSegmenter(Segmenter):
             found, logits = {}, _logits_of(self.network(pixels))
         if not self.allow_probabilities:
             check_logits(logits)
-        height, width = batch.shape[-2:]
-        count = logits.shape[1] - int(self.void)
-        return SegmentationOutput(
-            logits=logits[:, :count],
-            padded_size=(height, width),
-            input_size=(height, width),
-            features=found,
-            void_logits=logits[:, count:] if self.void else None,
-        )
+        return self.split_void(logits, batch, found)
 
 
 def _logits_of(answer: Any) -> Tensor:

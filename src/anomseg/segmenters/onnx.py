@@ -109,7 +109,7 @@ class OnnxSegmenter(Segmenter):
     @property
     def provides(self) -> frozenset[str]:
         """``logits``, ``features`` where the graph has further maps, ``void`` where its last channel is void."""
-        return (super().provides - {"gradient"}) | ({"void"} if self.void else frozenset())
+        return super().provides - {"gradient"}
 
     def fingerprint(self) -> str:
         """SHA-256 over the file and its data files, 64 hexadecimal digits."""
@@ -143,15 +143,7 @@ class OnnxSegmenter(Segmenter):
                     f"{self.network.name} gives probabilities: export it without its softmax, or switch this check "
                     "off with allow_probabilities=true"
                 ) from error
-        height, width = batch.shape[-2:]
-        count = logits.shape[1] - int(self.void)
-        return SegmentationOutput(
-            logits=logits[:, :count],
-            padded_size=(height, width),
-            input_size=(height, width),
-            features=found,
-            void_logits=logits[:, count:] if self.void else None,
-        )
+        return self.split_void(logits, batch, found)
 
     def _input(self, batch: Tensor) -> NDArray[np.float32]:
         images = batch.detach().to("cpu", torch.float32)

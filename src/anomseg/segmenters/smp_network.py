@@ -108,11 +108,6 @@ class SMPNetwork(Segmenter):
         """The encoder's stages and the map that the segmentation head reads."""
         return self.taps.info
 
-    @property
-    def provides(self) -> frozenset[str]:
-        """Also ``void`` where the last output is void."""
-        return super().provides | ({"void"} if self.void else frozenset())
-
     def identity(self) -> dict[str, object]:
         """What a result card says about the network: also which one it is and how its input is made."""
         return {
@@ -127,15 +122,7 @@ class SMPNetwork(Segmenter):
         """Run the network; see `Segmenter.forward`."""
         with self.taps.recording(features) as found:
             logits = self.network(normalised(batch, self.mean, self.std))
-        height, width = batch.shape[-2:]
-        count = len(self.classes)
-        return SegmentationOutput(
-            logits=logits[:, :count],
-            padded_size=(height, width),
-            input_size=(height, width),
-            features=found,
-            void_logits=logits[:, count:] if self.void else None,
-        )
+        return self.split_void(logits, batch, found)
 
     def config(self) -> dict[str, object]:
         """Options that rebuild this network, without weights."""
