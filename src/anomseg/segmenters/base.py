@@ -121,6 +121,8 @@ class Segmenter(nn.Module):
     registry_name: ClassVar[str] = "module"
     void: bool = False
     """Whether the network has one output more than classes, its last, which says void."""
+    random_weights: bool = False
+    """Whether a kind of network that comes with weights was filled at random instead; training takes this off."""
 
     def __init__(
         self,

@@ -230,6 +230,7 @@ class SegmentationStage:
             "data": {f"{one.benchmark}/{one.split}": len(store) for one, store in zip(sources, stores, strict=True)},
             **origin,
         }
+        segmenter.random_weights = False  # they are learned now
         save_segmenter(segmenter.eval(), out, half=self.network.half, meta=summary)
         return summary
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from anomseg.data.label_space import label_space
 from anomseg.errors import ConfigError
 from anomseg.segmenters.base import Segmenter, Size
 from anomseg.segmenters.huggingface.backbone import (
@@ -53,7 +54,8 @@ def load_transformers(
 
     Args:
         model: Directory, hub id or ``config.json``; from Python also a model or a configuration of transformers.
-        architecture: In place of ``model``, the configuration itself, as a saved segmenter has it beside its weights.
+        architecture: In place of ``model``, the configuration itself, as a saved segmenter has it beside its weights;
+            one that says nothing of labels gets as many as there are ``classes``.
         size: Working size ``(height, width)`` that images are stretched to.
         shortest_edge: Images are resized to this shortest side, aspect kept; 0 leaves them as they are. By default
             what the network's files name, else 0.
@@ -76,6 +78,8 @@ def load_transformers(
         DataError: Nothing is found, the hub cannot be reached, or a file is damaged.
         CompatibilityError: Another architecture, or weights that do not fit it.
     """
+    if architecture is not None:
+        architecture = _with_labels(architecture, classes)
     source = _open(model, architecture, random_weights)
     backbone = source.network.config.model_type in BACKBONE_KINDS
     moments = IMAGENET if backbone else family_of_network(source.network).moments
@@ -108,6 +112,13 @@ class _Source:
     folder: Path | None = None
     title: str | None = None
     random_weights: bool = False
+
+
+def _with_labels(architecture: dict[str, Any], classes: list[str] | str | None) -> dict[str, Any]:
+    if classes is None or {"num_labels", "id2label"} & {*architecture}:
+        return architecture
+    count = len(label_space(classes).names if isinstance(classes, str) else classes)
+    return {**architecture, "num_labels": count}
 
 
 def _open(model: Any, architecture: dict[str, Any] | None, random_weights: bool) -> _Source:
