@@ -4,7 +4,14 @@ from anomseg.metrics.bootstrap import Intervals, PairedDifference, bootstrap_int
 from anomseg.metrics.component import ComponentResult, ComponentScore, component_fractions
 from anomseg.metrics.counts import ScoreCounts, count_scores
 from anomseg.metrics.curve import AP_RULES, FPR_RULES, ApRule, FprRule
-from anomseg.metrics.mdm import f1_curve, margin_from_counts, margin_thresholds, maximal_detection_margin
+from anomseg.metrics.mdm import (
+    DetectionMargin,
+    detection_margin,
+    f1_curve,
+    margin_from_counts,
+    margin_thresholds,
+    maximal_detection_margin,
+)
 from anomseg.metrics.openset import OpenSetIoU, OpenSetResult
 from anomseg.metrics.per_image import ImageFigures, PerImage, PerImageResult
 from anomseg.metrics.pixel import CurvePoints, PixelCurve, PixelResult
@@ -17,6 +24,7 @@ __all__ = [
     "ComponentResult",
     "ComponentScore",
     "CurvePoints",
+    "DetectionMargin",
     "FprRule",
     "ImageFigures",
     "Intervals",
@@ -33,6 +41,7 @@ __all__ = [
     "bootstrap_intervals",
     "component_fractions",
     "count_scores",
+    "detection_margin",
     "f1_curve",
     "margin_from_counts",
     "margin_thresholds",

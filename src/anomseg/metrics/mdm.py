@@ -5,6 +5,7 @@ Ackermann, Sakaridis and Yu, "Maskomaly: Zero-Shot Mask Anomaly Segmentation", B
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,25 @@ from numpy.typing import NDArray
 from anomseg.errors import CompatibilityError, DataError
 from anomseg.metrics.inputs import scores_and_label
 from anomseg.types import ANOMALY, INLIER
+
+
+@dataclass(frozen=True)
+class DetectionMargin:
+    """The margin and where it lies.
+
+    Attributes:
+        value: Longest run of consecutive thresholds with F1 > ``quality``, as a share of all thresholds, in [0, 1].
+        quality: F1 has to be greater than this.
+        steps: Number of thresholds ``i / steps``.
+        interval: Ends ``(low, high)`` of the run: ``low`` is its first threshold, ``high`` the first one after it
+            (1 where the run goes to the end), so ``high - low == value``; of equally long runs the lowest; None
+            where no threshold is good enough.
+    """
+
+    value: float
+    quality: float
+    steps: int
+    interval: tuple[float, float] | None
 
 
 def margin_thresholds(steps: int = 1000) -> NDArray[np.float64]:
@@ -57,10 +77,28 @@ def margin_from_counts(true_positives: Any, false_positives: Any, positives: int
     """
     if positives == 0:
         raise DataError("no anomalous pixel, so the maximal detection margin is undefined; add frames with anomalies")
-    good = f1_curve(true_positives, false_positives, positives) > quality
+    return detection_margin(f1_curve(true_positives, false_positives, positives), quality).value
+
+
+def detection_margin(f1: Any, quality: float = 0.7) -> DetectionMargin:
+    """The margin and its ends, from F1 at the thresholds of `margin_thresholds`.
+
+    Args:
+        f1: ``(n,)`` F1 at ``i / n``.
+        quality: F1 has to be greater than this.
+
+    Example:
+        >>> detection_margin([0.2, 0.8, 0.9, 0.1, 0.75], quality=0.7)
+        DetectionMargin(value=0.4, quality=0.7, steps=5, interval=(0.2, 0.6))
+    """
+    good = np.asarray(f1) > quality
     edges = np.diff(good.astype(np.int8), prepend=0, append=0)
-    runs = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
-    return float(runs.max(initial=0) / good.size)
+    starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    if starts.size == 0:
+        return DetectionMargin(0.0, quality, good.size, None)
+    longest = int(np.argmax(stops - starts))
+    start, stop = int(starts[longest]), int(stops[longest])
+    return DetectionMargin((stop - start) / good.size, quality, good.size, (start / good.size, stop / good.size))
 
 
 def maximal_detection_margin(score: Any, label: Any, quality: float = 0.7, steps: int = 1000) -> float:
