@@ -10,7 +10,7 @@ from torch import Tensor
 
 from anomseg import scores
 from anomseg.detectors.base import Progress
-from anomseg.detectors.features import AUTO, FeatureDetector, feature_map
+from anomseg.detectors.features import AUTO, FeatureDetector, feature_map, feature_names
 from anomseg.detectors.fitting import FitLog
 from anomseg.detectors.moments import FeatureMoments
 from anomseg.detectors.options import fraction, one_of, whole
@@ -31,8 +31,8 @@ class Mahalanobis(FeatureDetector):
     has channels take the covariance within all classes, since their own has no inverse. ``fitted_on`` lists both.
 
     Args:
-        feature: Name of the feature map; ``"auto"`` is ``encoder`` or ``bottleneck`` where the network has one, else
-            the last it names.
+        feature: Name of the feature map, or several joined by ``+``; ``"auto"`` is ``encoder`` or ``bottleneck`` where
+            the network has one, else the last it names.
         precision: ``"shared"``: the covariance within the classes, one for all, as the paper; ``"class"``: each class
             has its own, as SegmentMeIfYouCan's baseline. Of unequal covariances the widest class wins everywhere,
             since no log-determinant is counted.
@@ -89,7 +89,7 @@ class Mahalanobis(FeatureDetector):
             moments[0].update(vectors, classes)
 
         log = FitLog(self.registry_name)
-        log.run(segmenter, frames, use, features=(name,), size=size, progress=progress)
+        log.run(segmenter, frames, use, features=feature_names(name), size=size, progress=progress)
         record = log.record(segmenter, feature=name, **targets.record())
         self._state, lists = self._estimate(moments[0], segmenter.classes)
         self.segmenter_identity = record["segmenter"]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from anomseg import scores
 from anomseg.detectors.base import Progress
-from anomseg.detectors.features import AUTO, FeatureDetector, feature_map
+from anomseg.detectors.features import AUTO, FeatureDetector, feature_map, feature_names
 from anomseg.detectors.fitting import FitLog
 from anomseg.detectors.options import one_of, positive, whole
 from anomseg.detectors.reservoir import ClassReservoir
@@ -34,8 +34,8 @@ class GaussianMixture(FeatureDetector):
     ``fitted_on`` lists them, and those whose mixture did not converge.
 
     Args:
-        feature: Name of the feature map; ``"auto"`` is ``encoder`` or ``bottleneck`` where the network has one, else
-            the last it names.
+        feature: Name of the feature map, or several joined by ``+``; ``"auto"`` is ``encoder`` or ``bottleneck`` where
+            the network has one, else the last it names.
         components: Gaussians a class.
         covariance: ``"diag"`` (as GMMSeg), ``"full"``, or ``"tied"``: one full covariance for a class's components.
         regularization: Added to all variances, as a share of the mean variance of the features, so that a channel
@@ -104,7 +104,7 @@ class GaussianMixture(FeatureDetector):
             reservoir.update(frame.id, *targets.samples(frame, scene, feature_map(scene, name)))
 
         log = FitLog(self.registry_name)
-        log.run(segmenter, frames, use, features=(name,), size=size, progress=progress)
+        log.run(segmenter, frames, use, features=feature_names(name), size=size, progress=progress)
         record = log.record(segmenter, feature=name, **targets.record())
         self._state, lists = self._estimate(reservoir, segmenter.classes)
         self.segmenter_identity = record["segmenter"]

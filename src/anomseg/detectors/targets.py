@@ -17,7 +17,7 @@ from anomseg.detectors.road import space_of
 from anomseg.errors import CompatibilityError, FrameError
 from anomseg.segmenters.base import SegmentationOutput, Segmenter
 from anomseg.segmenters.scene import Scene
-from anomseg.types import VOID, Frame
+from anomseg.types import INLIER, VOID, Frame
 
 Labels = Literal["auto", "dataset", "predicted"]
 LABELS: tuple[Labels, ...] = ("auto", "dataset", "predicted")
@@ -121,6 +121,30 @@ class ClassTargets:
                 f"{self.detector} with labels=dataset: frame {frame.id} has {what}; use labels=auto or predicted"
             )
         return None
+
+
+def valid_cells(frame: Frame, output: SegmentationOutput, grid: tuple[int, int]) -> Tensor:
+    """Which cells of a grid show what is in-distribution: those of the image that no map of the frame marks otherwise.
+
+    Left out are cells that reach into the padding, and those whose centre the class map marks void or the anomaly
+    label marks void or anomalous. A frame without either map counts whole.
+
+    Args:
+        frame: Any frame.
+        output: A pass over it.
+        grid: ``(h, w)`` of a map over the padded input.
+
+    Returns:
+        ``(h', w')`` bool on the CPU, the grid's first rows and columns.
+    """
+    rows, columns = cells_inside(output, grid)
+    valid = torch.ones(rows, columns, dtype=torch.bool)
+    classes, label = frame.classes, frame.label
+    if classes is not None:
+        valid &= _at_centres(classes, output, grid)[:rows, :columns] != VOID
+    if label is not None:
+        valid &= _at_centres(label, output, grid)[:rows, :columns] == INLIER
+    return valid
 
 
 def cells_inside(output: SegmentationOutput, grid: tuple[int, int]) -> tuple[int, int]:
