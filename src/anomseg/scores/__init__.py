@@ -4,8 +4,10 @@ from anomseg.scores.calibration import expected_calibration_error, fit_temperatu
 from anomseg.scores.features import gaussian_mixture, mahalanobis, mahalanobis_whitened, whitening_of
 from anomseg.scores.heads import dense_hybrid, outlier_head
 from anomseg.scores.logits import check_logits, energy, entropy, js_to_uniform, kl_from_uniform, max_logit, msp
+from anomseg.scores.maskomaly import QueryRoles, maskomaly, maskomaly_resized, query_roles
 from anomseg.scores.masks import eam, mask_semantic, rba, uno
 from anomseg.scores.odin import odin_perturb, odin_score
+from anomseg.scores.query_overlap import QueryOverlap, fit_anomaly_queries, fit_ground_queries
 from anomseg.scores.standardized import (
     class_boundaries,
     dilated_smoothing,
@@ -24,6 +26,8 @@ from anomseg.scores.uncertainty import (
 __all__ = [
     "PredictionMean",
     "PredictionSummary",
+    "QueryOverlap",
+    "QueryRoles",
     "check_logits",
     "class_boundaries",
     "dense_hybrid",
@@ -32,6 +36,8 @@ __all__ = [
     "energy",
     "entropy",
     "expected_calibration_error",
+    "fit_anomaly_queries",
+    "fit_ground_queries",
     "fit_temperature",
     "gaussian_mixture",
     "js_to_uniform",
@@ -39,6 +45,8 @@ __all__ = [
     "mahalanobis",
     "mahalanobis_whitened",
     "mask_semantic",
+    "maskomaly",
+    "maskomaly_resized",
     "max_logit",
     "msp",
     "mutual_information",
@@ -48,6 +56,7 @@ __all__ = [
     "outlier_head",
     "predictive_entropy",
     "probability_entropy",
+    "query_roles",
     "rba",
     "sml_suppress_and_smooth",
     "standardized_max_logit",
