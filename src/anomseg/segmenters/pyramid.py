@@ -66,7 +66,56 @@ def _grid_means(x: Tensor, grid: int) -> Tensor:
     return F.adaptive_avg_pool2d(x, (min(grid, x.shape[-2]), min(grid, x.shape[-1])))
 
 
-class PyramidNet(Segmenter):
+class _TrunkParts(nn.Module):
+    """The encoder and its pooled feature, under the parameter names that saved networks have."""
+
+    widths: tuple[int, ...]
+    bottleneck: int
+
+    def build_trunk(self, widths: Sequence[int], bottleneck: int) -> None:
+        """Make the modules, in the order that seeds rely on."""
+        self.widths, self.bottleneck = tuple(widths), bottleneck
+        first, second, third, fourth = self.widths
+        self.stem = _conv(3, first, stride=2)
+        self.stage4 = nn.Sequential(ResidualBlock(first, second, 2), ResidualBlock(second, second))
+        self.stage8 = nn.Sequential(ResidualBlock(second, third, 2), ResidualBlock(third, third))
+        self.stage16 = nn.Sequential(ResidualBlock(third, fourth, 2), ResidualBlock(fourth, fourth))
+        self.pooling = PyramidPooling(fourth, bottleneck)
+
+    def run_trunk(self, x: Tensor) -> dict[str, Tensor]:
+        """``stage4``, ``stage8``, ``stage16`` and ``bottleneck`` of a batch from which mean and deviation are taken."""
+        named: dict[str, Tensor] = {}
+        named["stage4"] = self.stage4(self.stem(x))
+        named["stage8"] = self.stage8(named["stage4"])
+        named["stage16"] = self.stage16(named["stage8"])
+        named["bottleneck"] = self.pooling(named["stage16"])
+        return named
+
+    def trunk_info(self) -> dict[str, FeatureInfo]:
+        """Channels and stride of each map of the trunk."""
+        widths = zip(("stage4", "stage8", "stage16"), self.widths[1:], (4, 8, 16), strict=True)
+        stages = {name: FeatureInfo(width, stride) for name, width, stride in widths}
+        return {**stages, "bottleneck": FeatureInfo(self.bottleneck, 16)}
+
+
+class PyramidTrunk(_TrunkParts):
+    """The encoder of `PyramidNet` and its pyramid pooling, for another head.
+
+    Args:
+        widths: Channels at strides 2, 4, 8 and 16.
+        bottleneck: Channels of the pooled feature.
+    """
+
+    def __init__(self, widths: Sequence[int] = (32, 64, 128, 224), bottleneck: int = 128) -> None:
+        super().__init__()
+        self.build_trunk(widths, bottleneck)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Maps by name; see `_TrunkParts.run_trunk`."""
+        return self.run_trunk(x)
+
+
+class PyramidNet(_TrunkParts, Segmenter):
     """Residual encoder to stride 16, pyramid pooling, top-down decoder to stride 4.
 
     Args:
@@ -90,13 +139,9 @@ class PyramidNet(Segmenter):
         dropout: float = 0.1,
     ) -> None:
         super().__init__(classes, palette, size, divisor=16)
-        self.widths, self.bottleneck, self.dropout_share = tuple(widths), bottleneck, dropout
-        first, second, third, fourth = self.widths
-        self.stem = _conv(3, first, stride=2)
-        self.stage4 = nn.Sequential(ResidualBlock(first, second, 2), ResidualBlock(second, second))
-        self.stage8 = nn.Sequential(ResidualBlock(second, third, 2), ResidualBlock(third, third))
-        self.stage16 = nn.Sequential(ResidualBlock(third, fourth, 2), ResidualBlock(fourth, fourth))
-        self.pooling = PyramidPooling(fourth, bottleneck)
+        self.dropout_share = dropout
+        self.build_trunk(widths, bottleneck)
+        _, second, third, _ = self.widths
         self.dropout = nn.Dropout2d(dropout)
         self.lateral8, self.lateral4 = nn.Conv2d(third, bottleneck, 1), nn.Conv2d(second, bottleneck // 2, 1)
         self.merge8 = _conv(bottleneck, bottleneck)
@@ -109,10 +154,7 @@ class PyramidNet(Segmenter):
     def feature_info(self) -> Mapping[str, FeatureInfo]:
         """Encoder stages, the pooled bottleneck and the decoder's two maps."""
         return {
-            "stage4": FeatureInfo(self.widths[1], 4),
-            "stage8": FeatureInfo(self.widths[2], 8),
-            "stage16": FeatureInfo(self.widths[3], 16),
-            "bottleneck": FeatureInfo(self.bottleneck, 16),
+            **self.trunk_info(),
             "decoder8": FeatureInfo(self.bottleneck, 8),
             "decoder4": FeatureInfo(self.bottleneck // 2, 4),
         }
@@ -131,11 +173,7 @@ class PyramidNet(Segmenter):
 
     def encode(self, batch: Tensor) -> dict[str, Tensor]:
         """All named feature maps of a batch in [0, 1]."""
-        named: dict[str, Tensor] = {}
-        named["stage4"] = self.stage4(self.stem((batch - MEAN) / DEVIATION))
-        named["stage8"] = self.stage8(named["stage4"])
-        named["stage16"] = self.stage16(named["stage8"])
-        named["bottleneck"] = self.pooling(named["stage16"])
+        named = self.run_trunk((batch - MEAN) / DEVIATION)
         top = _double(self.dropout(named["bottleneck"]), named["stage8"])
         named["decoder8"] = self.merge8(top + self.lateral8(named["stage8"]))
         top = _double(self.reduce(named["decoder8"]), named["stage4"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -17,6 +18,55 @@ class DeepSupervision(Protocol):
 
     def training_logits(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Main and auxiliary logits ``(B, C, h, w)`` of a batch in [0, 1], each at its own resolution."""
+        ...
+
+
+@dataclass(frozen=True)
+class MaskAnswer:
+    """What a mask head answers after one layer of its decoder.
+
+    Attributes:
+        class_logits: ``(B, Q, C + 1)``, no-object last.
+        mask_logits: ``(B, Q, h, w)``.
+    """
+
+    class_logits: Tensor
+    mask_logits: Tensor
+
+
+@runtime_checkable
+class MaskSupervision(Protocol):
+    """A mask transformer whose every decoder layer can be supervised."""
+
+    def training_masks(self, batch: Tensor) -> list[MaskAnswer]:
+        """Answers of the decoder's layers for a batch in [0, 1], the last one last."""
+        ...
+
+    def mask_loss(self, answers: Sequence[MaskAnswer], masks: Sequence[Tensor], classes: Sequence[Tensor]) -> Tensor:
+        """Loss of these answers after matching queries to masks.
+
+        Args:
+            answers: As `training_masks` gives them, at least one image each.
+            masks: For each image its ``(N, H, W)`` float masks of zeros and ones.
+            classes: For each image the ``(N,)`` int64 class of each mask.
+
+        Returns:
+            A scalar.
+        """
+        ...
+
+
+@runtime_checkable
+class StartableEncoder(Protocol):
+    """A network whose encoder may start from weights trained elsewhere, and may be frozen."""
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The part of the network that those weights are of."""
+        ...
+
+    def load_encoder(self, state: Mapping[str, Tensor], what: str) -> None:
+        """Set the encoder's weights; ``what`` says where they come from."""
         ...
 
 

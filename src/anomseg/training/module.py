@@ -11,7 +11,7 @@ from torch import Tensor
 from anomseg.errors import AnomsegError
 from anomseg.metrics import SegmentationIoU
 from anomseg.segmenters import SegmentationOutput, Segmenter
-from anomseg.segmenters.trainable import DeepSupervision, EncoderNetwork
+from anomseg.segmenters.trainable import DeepSupervision, StartableEncoder
 from anomseg.training.losses import sample_logits, set_valued_cross_entropy
 from anomseg.training.optimisers import build_optimiser
 from anomseg.training.options import NetworkConfig, OptimiserConfig
@@ -34,14 +34,14 @@ class SegmentationModule(lightning.LightningModule):
         self.register_buffer("sets", sets)
         self.register_buffer("row_weights", weights)
         self.seen = SegmentationIoU(len(segmenter.classes))
-        if network.freeze_encoder and isinstance(segmenter, EncoderNetwork):
+        if network.freeze_encoder and isinstance(segmenter, StartableEncoder):
             segmenter.encoder.requires_grad_(False)
         self.train()
 
     def train(self, mode: bool = True) -> SegmentationModule:
         """Set the mode; a frozen encoder always stays as in use, so that its batch norms keep their statistics."""
         super().train(mode)
-        if self.network.freeze_encoder and isinstance(self.segmenter, EncoderNetwork):
+        if self.network.freeze_encoder and isinstance(self.segmenter, StartableEncoder):
             self.segmenter.encoder.eval()
         return self
 
@@ -59,11 +59,13 @@ class SegmentationModule(lightning.LightningModule):
             sampled, rows[:, ::stride, ::stride], self.get_buffer("sets"), self.get_buffer("row_weights")
         )
 
-    def _losses(self, main: Tensor, auxiliary: Tensor | None, rows: Tensor) -> Tensor:
+    def losses(self, batch: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of a batch, auxiliary one included, and its logits."""
+        main, auxiliary = self._logits(batch)
         loss = self._loss(main, rows)
-        if auxiliary is None or not self.network.auxiliary:
-            return loss
-        return loss + self.network.auxiliary * self._loss(auxiliary, rows)
+        if auxiliary is not None and self.network.auxiliary:
+            loss = loss + self.network.auxiliary * self._loss(auxiliary, rows)
+        return loss, main
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
         """Seed dropout by the step, so that a resumed run draws what the straight one draws."""
@@ -74,7 +76,7 @@ class SegmentationModule(lightning.LightningModule):
         """One step on a batch of crops."""
         del index
         images, rows = batch
-        loss = self._losses(*self._logits(images), rows)
+        loss, _ = self.losses(images, rows)
         if not torch.isfinite(loss):
             raise AnomsegError(
                 f"the loss became {loss.item()} at step {self.global_step}; lower trainer.learning_rate, then run the "
@@ -87,8 +89,8 @@ class SegmentationModule(lightning.LightningModule):
         """Loss and confusion on one whole image."""
         del index
         image, rows, classes = batch
-        main, auxiliary = self._logits(image)
-        self.log("val_loss", self._losses(main, auxiliary, rows), batch_size=1, on_epoch=True)
+        loss, main = self.losses(image, rows)
+        self.log("val_loss", loss, batch_size=1, on_epoch=True)
         own_size, padded_size = (classes.shape[-2], classes.shape[-1]), (image.shape[-2], image.shape[-1])
         output = SegmentationOutput(main, padded_size, self.segmenter.working_size(own_size))
         self.seen.update(output.upsample(main.float(), own_size).argmax(1)[0], classes[0])

@@ -9,7 +9,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from anomseg.segmenters import Segmenter
-from anomseg.segmenters.trainable import EncoderNetwork
+from anomseg.segmenters.trainable import StartableEncoder
 from anomseg.training.options import OptimiserConfig
 
 
@@ -23,7 +23,7 @@ def parameter_groups(segmenter: Segmenter, config: OptimiserConfig) -> list[dict
     Returns:
         Groups with ``params``, ``lr`` and ``weight_decay``.
     """
-    encoder = set(segmenter.encoder.parameters()) if isinstance(segmenter, EncoderNetwork) else set()
+    encoder = set(segmenter.encoder.parameters()) if isinstance(segmenter, StartableEncoder) else set()
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for parameter in segmenter.parameters():
         if parameter.requires_grad:

@@ -17,10 +17,12 @@ class NetworkConfig:
         network: Registered segmenter with random weights.
         options: Its options; the classes come from the label space.
         start: A saved segmenter whose weights to start from instead of random ones.
-        encoder_start: A checkpoint whose encoder to start from, for networks on a published encoder.
+        encoder_start: A checkpoint whose encoder to start from, for networks on a published encoder or one of ours;
+            ``bundled`` is the network that ships with the package.
         freeze_encoder: The encoder is not trained: no gradients, batch norms and dropout as in use.
         balance: Weigh classes by the inverse logarithm of their frequency.
         auxiliary: Weight of the auxiliary loss, where the network has an auxiliary head.
+        semantic: Of mask transformers: weight of the cross-entropy on the class map that their queries make together.
         loss_stride: The loss reads every n-th pixel of a crop in both directions; 2 saves a third of a step's time.
         half: Store the result as float16.
     """
@@ -32,11 +34,13 @@ class NetworkConfig:
     freeze_encoder: bool = False
     balance: bool = True
     auxiliary: float = 0.4
+    semantic: float = 1.0
     loss_stride: int = 1
     half: bool = True
 
     def __post_init__(self) -> None:
         check_bounds("auxiliary", self.auxiliary, 0)
+        check_bounds("semantic", self.semantic, 0)
         check_bounds("loss_stride", self.loss_stride, 1)
 
 

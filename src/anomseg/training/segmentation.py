@@ -22,9 +22,11 @@ from anomseg.errors import CompatibilityError, ConfigError, DataError
 from anomseg.files import sha256_of_file
 from anomseg.registry import SEGMENTERS
 from anomseg.segmenters import Segmenter, load_segmenter, save_segmenter
+from anomseg.segmenters.catalog import BUNDLED
 from anomseg.segmenters.checkpoint import load_checkpoint
+from anomseg.segmenters.saved import WEIGHTS
 from anomseg.segmenters.scene import make_scene
-from anomseg.segmenters.trainable import EncoderNetwork
+from anomseg.segmenters.trainable import EncoderNetwork, MaskSupervision, StartableEncoder
 from anomseg.training.augment import AugmentConfig
 from anomseg.training.label_table import LabelTable, TaughtClasses
 from anomseg.training.labelled import (
@@ -35,6 +37,7 @@ from anomseg.training.labelled import (
     StreamSampler,
     load_source,
 )
+from anomseg.training.mask_module import MaskModule
 from anomseg.training.module import SegmentationModule
 from anomseg.training.options import NetworkConfig, OptimiserConfig
 from anomseg.training.recipe import Recipe, StageConfig, configure
@@ -109,7 +112,8 @@ class SegmentationStage:
 
     def _check_network(self) -> None:
         kind = SEGMENTERS.get(self.network.network).factory
-        encoder = isinstance(kind, type) and issubclass(kind, EncoderNetwork)
+        # What a function builds is asked once it is built.
+        encoder = not isinstance(kind, type) or issubclass(kind, EncoderNetwork)
         asked = [name for name in ("encoder_start", "freeze_encoder") if getattr(self.network, name)]
         if asked and not encoder:
             raise ConfigError(
@@ -133,8 +137,9 @@ class SegmentationStage:
                 f"{self.recipe.name} trains a head on an encoder that is trained already: add "
                 f"--stages.{self.name}.module.encoder_start FILE"
             )
-        if start and not Path(start).is_file():
-            raise DataError(f"no checkpoint at {start}; give the path of a .safetensors or .pth file")
+        if start:
+            _checkpoint(start)
+            self._segmenter()
         self._load_stores()
 
     def _load_stores(self) -> list[FrameStore]:
@@ -168,8 +173,10 @@ class SegmentationStage:
             **dict(self.network.options),
         )
         start = self.network.encoder_start
-        if start and isinstance(segmenter, EncoderNetwork):
-            segmenter.load_encoder(load_checkpoint(start), start)
+        if start:
+            if not isinstance(segmenter, StartableEncoder):
+                raise ConfigError(f"{self.name}.module: {self.network.network} has no encoder that encoder_start sets")
+            segmenter.load_encoder(load_checkpoint(_checkpoint(start)), start)
         return segmenter
 
     def _row_weights(self, table: LabelTable, stores: Sequence[FrameStore]) -> Tensor:
@@ -202,7 +209,8 @@ class SegmentationStage:
         weights = self._row_weights(table, stores)
         if self.optimiser.channels_last:
             segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        module = SegmentationModule(segmenter, table.sets, weights, self.network, self.optimiser, self.recipe.seed)
+        kind = MaskModule if isinstance(segmenter, MaskSupervision) else SegmentationModule
+        module = kind(segmenter, table.sets, weights, self.network, self.optimiser, self.recipe.seed)
         shares = [source.share for source in self.sources]
         crops = CropDataset(stores[:-1], shares, table, self.augment, self.recipe.seed)
         sampler = StreamSampler(self.optimiser.validate_every * self.data.batch_size)
@@ -241,7 +249,7 @@ class SegmentationStage:
             found["held_out"] = {"classes": list(self.data.held_out), "images": self.data.held_out_images}
         frozen = self.network.freeze_encoder
         if self.network.encoder_start:
-            path = Path(self.network.encoder_start)
+            path = _checkpoint(self.network.encoder_start)
             found["encoder"] = {"file": path.name, "sha256": sha256_of_file(path), "frozen": frozen}
         if self.network.start:
             name = Path(self.network.start).name
@@ -266,6 +274,14 @@ class SegmentationStage:
             log_every_n_steps=min(50, self.optimiser.validate_every),
             default_root_dir=folder,
         )
+
+
+def _checkpoint(start: str) -> Path:
+    """The file behind ``encoder_start``."""
+    path = BUNDLED / WEIGHTS if start == "bundled" else Path(start)
+    if not path.is_file():
+        raise DataError(f"no checkpoint at {start}; give the path of a .safetensors or .pth file, or 'bundled'")
+    return path
 
 
 def _next_log(folder: Path) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from anomseg.errors import CompatibilityError, DataError
 from anomseg.files import read_json
 from anomseg.segmenters.guarded import unusable
-from anomseg.segmenters.huggingface.families import FAMILIES, Family
+from anomseg.segmenters.huggingface.families import FAMILIES, OWN_ENCODER, Family
 from anomseg.segmenters.huggingface.quiet import one_line, quiet
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def complete_architecture(architecture: Mapping[str, Any], what: str) -> dict[st
     from transformers import CONFIG_MAPPING  # noqa: PLC0415 - heavy
 
     plain = _without_dropped(architecture)
+    if any(part.get("model_type") == OWN_ENCODER for part in _parts(plain)):
+        import anomseg.segmenters.huggingface.own_encoder  # noqa: F401, PLC0415 - makes it known to the library
     if plain.get("is_training"):  # OneFormer would ask for texts that only its loss reads
         plain["is_training"] = False
     for part in _parts(plain):
