@@ -1,6 +1,7 @@
 """Detectors: a scene goes in, an anomaly map comes out; higher means more anomalous, everywhere."""
 
 from anomseg.detectors.base import Detector, Progress, Upsample, anomaly_maps, network_of
+from anomseg.detectors.calibrated import SavedCalibration
 from anomseg.detectors.catalog import (
     DEFAULT_DETECTOR,
     create_detector,
@@ -8,19 +9,15 @@ from anomseg.detectors.catalog import (
     is_fitted_on_frames,
     resolve_detector,
 )
-from anomseg.detectors.fitting import overlapping_frames
-from anomseg.detectors.saved import (
-    check_writable,
-    is_detector_directory,
-    load_detector,
-    save_detector,
-    segmenter_matches,
-)
+from anomseg.detectors.fitting import overlapping_frames, seen_frames
+from anomseg.detectors.matching import segmenter_matches
+from anomseg.detectors.saved import check_writable, is_detector_directory, load_detector, save_detector
 
 __all__ = [
     "DEFAULT_DETECTOR",
     "Detector",
     "Progress",
+    "SavedCalibration",
     "Upsample",
     "anomaly_maps",
     "check_writable",
@@ -33,5 +30,6 @@ __all__ = [
     "overlapping_frames",
     "resolve_detector",
     "save_detector",
+    "seen_frames",
     "segmenter_matches",
 ]

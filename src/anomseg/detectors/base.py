@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from anomseg.errors import CompatibilityError, FrameError, unknown_name
 from anomseg.segmenters.base import Segmenter, Size
 from anomseg.segmenters.scene import Scene
 from anomseg.types import Flags, Frame, Needs
+
+if TYPE_CHECKING:
+    from anomseg.detectors.calibrated import SavedCalibration
 
 Upsample = Literal["logits", "score"]
 Progress = Callable[[Frame, FrameError | None], None]
@@ -40,6 +43,7 @@ class Detector:
         fitted_on: What it was fitted on (frames, their fingerprints, the network), JSON-ready; None before.
         segmenter_identity: `Segmenter.identity` of the network it belongs to; None where it belongs to none.
         segmenter: The network that it scores where it owns one (``flags.owns_network``); None elsewhere.
+        calibration: What its raw scores mean in false alarms, where that was found out; ``score`` stays raw.
         uses_gradients: ``score`` calls autograd, so it must not run under `torch.inference_mode`.
     """
 
@@ -47,6 +51,7 @@ class Detector:
     flags: ClassVar[Flags] = Flags()
     uses_gradients: ClassVar[bool] = False
     segmenter: Segmenter | None = None
+    calibration: SavedCalibration | None = None
 
     def __init__(self) -> None:
         self.fitted_on: dict[str, Any] | None = None
@@ -195,7 +200,9 @@ class Detector:
         flags |= {"bounded": self.bounded, "forward_passes": self.forward_passes}
         fitted_on = {key: value for key, value in (self.fitted_on or {}).items() if key != "fingerprints"}
         carried = {role: network.identity() for role, network in self.networks().items()}
-        more = {"networks": carried} if carried else {}
+        more: dict[str, Any] = {"networks": carried} if carried else {}
+        if self.calibration is not None:
+            more["calibration"] = self.calibration.card()
         parameters = self.get_params()
         return {"name": self.registry_name, "parameters": parameters, **flags, "fitted_on": fitted_on or None, **more}
 

@@ -106,12 +106,18 @@ def digest_of(fingerprints: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(fingerprints)).encode()).hexdigest()
 
 
+def seen_frames(detector: Detector) -> frozenset[str]:
+    """Fingerprints of the frames that a detector was fitted or calibrated on."""
+    fitted = frozenset((detector.fitted_on or {}).get("fingerprints", ()))
+    return fitted | detector.calibration.fingerprints if detector.calibration is not None else fitted
+
+
 def overlapping_frames(detector: Detector, frames: Iterable[Frame]) -> list[str]:
-    """Ids of those frames that a detector was fitted on, by the content of their images.
+    """Ids of those frames that a detector was fitted or calibrated on, by the content of their images.
 
     Args:
         detector: Any detector.
         frames: Frames to evaluate on.
     """
-    seen = set((detector.fitted_on or {}).get("fingerprints", ()))
+    seen = seen_frames(detector)
     return [frame.id for frame in frames if frame_fingerprint(frame) in seen] if seen else []

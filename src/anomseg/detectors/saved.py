@@ -17,15 +17,19 @@ from torch import Tensor
 
 from anomseg._version import __version__
 from anomseg.detectors.base import Detector
+from anomseg.detectors.calibrated import FILE as CALIBRATION
+from anomseg.detectors.calibrated import read_calibration, write_calibration
 from anomseg.detectors.fitting import digest_of
+from anomseg.detectors.matching import segmenter_matches
 from anomseg.errors import CompatibilityError, ConfigError, DataError, unknown_name
 from anomseg.files import cannot_write, read_json, sha256_of_file, write_bytes, write_json
 from anomseg.registry import DETECTORS, convert_options, option_names
-from anomseg.segmenters.base import Segmenter, Size
+from anomseg.segmenters.base import Segmenter
 from anomseg.segmenters.saved import CONFIG as NETWORK_CONFIG
 from anomseg.segmenters.saved import WEIGHTS, load_saved_segmenter, save_segmenter
 
 CONFIG, STATE, NETWORKS = "detector.json", "state.safetensors", "networks"
+OWN = (CONFIG, STATE, NETWORKS, CALIBRATION)
 SCHEMA = 1
 _ROLE = re.compile(r"[a-z0-9_]{1,40}")
 
@@ -82,7 +86,7 @@ def save_detector(detector: Detector, directory: str | Path, segmenter: Segmente
             "fitted_on": detector.fitted_on,
             "state": written,
             "networks": {role: _write_network(network, draft, role) for role, network in networks.items()},
-            "calibration": None,
+            "calibration": write_calibration(detector.calibration, draft) if detector.calibration else None,
             "library_version": __version__,
         }
         try:
@@ -118,7 +122,7 @@ def check_writable(directory: str | Path) -> None:
         return
     if not target.is_dir():
         raise DataError(f"{target} is a file; choose another directory for the detector")
-    strangers = sorted(entry.name for entry in target.iterdir() if entry.name not in (CONFIG, STATE, NETWORKS))
+    strangers = sorted(entry.name for entry in target.iterdir() if entry.name not in OWN)
     if strangers or (any(target.iterdir()) and not (target / CONFIG).is_file()):
         what = f"holds other files ({strangers[0]})" if strangers else "is no detector directory"
         raise DataError(f"{target} {what} and is not replaced; choose another directory for the detector")
@@ -185,6 +189,7 @@ def load_detector(directory: str | Path) -> Detector:
         detector.load_networks(_read_networks(folder, content.get("networks") or {}))
     except CompatibilityError as error:
         raise CompatibilityError(f"{folder / NETWORKS}: {error}") from error
+    detector.calibration = read_calibration(folder, content.get("calibration"), path)
     detector.fitted_on = content["fitted_on"]
     detector.segmenter_identity = content["segmenter"]
     return detector
@@ -211,8 +216,6 @@ def _read_config(path: Path) -> dict[str, Any]:
         for role, hashes in networks.items()
     ):
         raise DataError(f"{path} is damaged: 'networks' does not say what it carries; save the detector again")
-    if content.get("calibration") is not None:
-        raise DataError(f"{path} carries a calibration, which this version cannot read; update anomseg")
     fitted_on = content["fitted_on"]
     if fitted_on is not None:
         prints = fitted_on.get("fingerprints")
@@ -248,44 +251,3 @@ def _read_networks(folder: Path, written: Mapping[str, Mapping[str, str]]) -> di
                 raise DataError(f"{place / file} is damaged: its sha256 is not the one in {CONFIG}")
         found[role] = load_saved_segmenter(place)
     return found
-
-
-def segmenter_matches(detector: Detector, segmenter: Segmenter | None, size: Size | None = None) -> str | None:
-    """Compare a network with the one that a detector was fitted on.
-
-    Args:
-        detector: Any detector.
-        segmenter: The network it is about to score; None where there is none.
-        size: Working size ``(height, width)`` that overrides the network's.
-
-    Returns:
-        A one-line warning where the hashes or the working sizes differ; None where they agree or there is
-        nothing to compare.
-    """
-    identity = detector.segmenter_identity
-    if identity is None or segmenter is None:
-        return None
-    fitted, own = str(identity.get("sha256")), segmenter.fingerprint()
-    if fitted == own:
-        before, now = identity.get("size"), size or segmenter.size
-        if before and now and tuple(before) != tuple(now):
-            return (
-                f"{detector.registry_name} was fitted at working size {before[0]}x{before[1]} (height x width) and "
-                f"scores at {now[0]}x{now[1]}; fit it again at this size"
-            )
-        then, here = _execution(identity), _execution(segmenter.identity())
-        if then != here:
-            return f"{detector.registry_name} was fitted with {then} and scores with {here}; fit it again the same way"
-        return None
-    return (
-        f"{detector.registry_name} was fitted on another network ({identity.get('name')}, sha256 {fitted[:12]}) "
-        f"than this one ({segmenter.registry_name}, {own[:12]}); fit it again on this one"
-    )
-
-
-def _execution(identity: Mapping[str, Any]) -> str:
-    """How a network is run, as far as its answers change by it."""
-    told = identity.get("execution")
-    run = told if isinstance(told, Mapping) else {}
-    parts = [f"{key} {run[key]}" for key in ("tile", "overlap", "precision") if run.get(key) not in (None, "float32")]
-    return ", ".join(parts) or "whole images in float32"

@@ -1,0 +1,142 @@
+"""Calibrating a detector on in-distribution frames, and reading the result back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from anomseg.calibration.statistics import ScoreStatistics
+from anomseg.calibration.tail import TailScale, check_decades
+from anomseg.detectors import Detector, Progress, SavedCalibration, anomaly_maps, network_of, segmenter_matches
+from anomseg.detectors.fitting import FitLog, source_of
+from anomseg.detectors.seeding import frame_randomness
+from anomseg.errors import CompatibilityError, DataError, FrameError
+from anomseg.segmenters import Scene, Segmenter
+from anomseg.segmenters.base import Size
+from anomseg.types import INLIER, VOID, Frame
+
+KIND = "tail"
+
+
+def calibrate_detector(
+    detector: Detector,
+    segmenter: Segmenter | None,
+    frames: Iterable[Frame],
+    *,
+    decades: float = 6.0,
+    size: Size | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> SavedCalibration:
+    """Find out what a detector's scores mean in false alarms; any detector that can score.
+
+    Void pixels of a class map and pixels that an anomaly label marks as anomalous or void are left out; frames
+    without either count whole. The detector then carries the result as its ``calibration``; its score stays raw.
+
+    Args:
+        detector: Ready to score.
+        segmenter: The network; None for a detector that needs none or carries its own.
+        frames: In-distribution frames, read once; those that cannot be used are skipped and recorded.
+        decades: Powers of ten of the false-alarm rate between 0 and 1 of the calibrated score.
+        size: Working size ``(height, width)`` that overrides the segmenter's.
+        seed: Of detectors that sample.
+        progress: Called after each frame.
+
+    Returns:
+        The calibration, which ``detector.calibration`` is now, too.
+
+    Raises:
+        CompatibilityError: The detector has not been fitted, or was fitted on another network.
+        ConfigError: The number of decades is out of range.
+        DataError: No frame could be used.
+    """
+    check_decades(decades)
+    detector.require_fitted()
+    network = network_of(detector, segmenter)
+    needs = detector.needs(network)
+    if needs.forward and network is None:
+        raise CompatibilityError(f"{detector.registry_name} scores the output of a network; give --segmenter")
+    detector.calibration = None
+    mismatch = segmenter_matches(detector, network, size)
+    if mismatch is not None:
+        raise CompatibilityError(mismatch)
+    statistics, log = ScoreStatistics(), FitLog(detector.registry_name)
+
+    def count(frame: Frame, scene: Scene) -> None:
+        parameter = next(network.parameters(), None) if network is not None else None
+        device = parameter.device if parameter is not None else torch.device("cpu")
+        valid = valid_pixels(frame)
+        with frame_randomness(seed, frame.id, device):
+            score = anomaly_maps(detector, scene)[0].numpy()
+        # Numbered frames of two data sets may share a name.
+        statistics.update(score, valid, f"{source_of(frame)}/{frame.id}")
+
+    if network is not None:
+        network.eval()
+    log.run(network, frames, count, features=needs.features, size=size, progress=progress)
+    about = log.record(network, seed=seed)
+    if size is not None and about["segmenter"] is not None:
+        about["segmenter"]["size"] = list(size)
+    scale = statistics.scale(decades)
+    seen = frozenset((detector.fitted_on or {}).get("fingerprints", ()))
+    content: dict[str, Any] = {
+        "kind": KIND,
+        "parameters": {"decades": decades},
+        "pixels": statistics.pixels,
+        "reach": scale.reach,
+        "frames_fitted_on": len(seen & set(about["fingerprints"])),
+        **about,
+    }
+    detector.calibration = SavedCalibration(content, scale.tensors())
+    return detector.calibration
+
+
+def valid_pixels(frame: Frame) -> Any:
+    """``(H, W)`` bool: where a frame is in-distribution by its labels; None where it has none.
+
+    Raises:
+        FrameError: A label cannot be read, or leaves no pixel.
+    """
+    valid = None
+    if frame.has_classes and (classes := frame.classes) is not None:
+        valid = classes != VOID
+    if frame.has_label and (label := frame.label) is not None:
+        valid = (label == INLIER) if valid is None else valid & (label == INLIER)
+    if valid is not None and not valid.any():
+        raise FrameError(f"{frame.id}: no valid in-distribution pixel, so there is nothing to calibrate on")
+    return valid
+
+
+def calibration_of(detector: Detector) -> TailScale | None:
+    """The scale that a detector carries; None without one.
+
+    Raises:
+        DataError: It is of a kind that this version does not know.
+        CompatibilityError: Its table is damaged.
+    """
+    saved = detector.calibration
+    if saved is None:
+        return None
+    kind = saved.content.get("kind")
+    if kind != KIND:
+        raise DataError(f"{detector.registry_name} has a calibration of kind {kind!r}, not {KIND}; update anomseg")
+    return TailScale.from_parts(dict(saved.content["parameters"]), saved.content["pixels"], dict(saved.tensors))
+
+
+def notes_on(calibration: SavedCalibration) -> list[str]:
+    """What a reader of calibrated figures must know: frames seen in the fit, a scale that does not reach its end."""
+    content, notes = calibration.content, []
+    if content["frames_fitted_on"]:
+        notes.append(
+            f"the calibration saw {content['frames_fitted_on']} of its {content['frames']} frames in the fit as well, "
+            "where scores are lower than elsewhere; calibrate on other frames"
+        )
+    decades = content["parameters"]["decades"]
+    if (content["pixels"] + 1) * 10.0**-decades < 1:
+        notes.append(
+            f"{content['pixels']} calibration pixels cannot tell rates of 1 in 10^{decades:g}: no score reaches a "
+            f"calibrated threshold above {content['reach']:.3f}; calibrate on more frames"
+        )
+    return notes

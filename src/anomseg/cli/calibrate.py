@@ -1,0 +1,111 @@
+"""Find out what a detector's scores mean in false alarms on in-distribution frames, and save it so."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from anomseg.cli.arguments import (
+    DETECTOR_HELP,
+    add_network,
+    add_run,
+    open_detectors,
+    open_segmenter_for,
+    parse_data,
+)
+from anomseg.errors import EXIT_OK, EXIT_PARTIAL, ConfigError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+    from anomseg.errors import FrameError
+    from anomseg.types import Frame
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options of this command."""
+    parser.add_argument(
+        "--detector", type=str, required=True, help=DETECTOR_HELP.replace("detectors:", "one detector:")
+    )
+    add_network(parser, default=None)
+    parser.add_argument(
+        "--data",
+        type=str,
+        nargs="+",
+        required=True,
+        help="in-distribution frames that the detector was not fitted on: NAME=ROOT[@SPLIT] ..., split val (or the "
+        "set's own) where not given",
+    )
+    parser.add_argument(
+        "--held-out", type=str, default=None, help="classes, with commas, that are to stay unseen, as in evaluate"
+    )
+    parser.add_argument(
+        "--held-out-images",
+        type=str,
+        default="drop",
+        help="what becomes of images that show a held-out class: drop them, or void its pixels only",
+    )
+    parser.add_argument("--limit", type=int, default=None, help="use the first frames of each data set only")
+    parser.add_argument(
+        "--decades",
+        type=float,
+        default=6.0,
+        help="powers of ten of the false-alarm rate that the calibrated score spans: 1 stands for 1 in 10^DECADES",
+    )
+    parser.add_argument("--out", type=str, required=True, help="directory of the saved detector")
+    add_run(parser)
+
+
+def run(options: Namespace) -> int:
+    """Calibrate and save; exit code 1 where frames had to be skipped."""
+    from anomseg.calibration import calibrate_detector, notes_on
+    from anomseg.cli.output import Progress, say, warn
+    from anomseg.detectors import check_writable, save_detector
+
+    named = open_detectors([options.detector], options.seed)
+    if len(named) != 1:
+        raise ConfigError("anomseg calibrate takes one detector at a time")
+    name, detector = named[0]
+    check_writable(options.out)
+    frames = _frames(options)
+    segmenter = open_segmenter_for([detector], options)
+    with Progress(f"calibrating {name}", options.quiet) as progress:
+        done = itertools.count(1)
+
+        def report(frame: Frame, error: FrameError | None) -> None:
+            progress(next(done), len(frames))
+            if error is not None:
+                warn(f"skipped {frame.id}: {error}")
+
+        made = calibrate_detector(
+            detector, segmenter, frames, decades=options.decades, seed=options.seed, progress=report
+        )
+    save_detector(detector, options.out)
+    for note in notes_on(made):
+        warn(note)
+    skipped = made.content["skipped"]
+    say(
+        f"{name} calibrated on {made.content['pixels']:,} pixels of {made.content['frames']} frames, "
+        f"saved to {options.out}",
+        options.quiet,
+    )
+    return EXIT_PARTIAL if skipped else EXIT_OK
+
+
+def _frames(options: Namespace) -> list[Frame]:
+    from anomseg.data import dataset_spec, load_frames
+
+    frames: list[Frame] = []
+    for text in options.data:
+        dataset, root, split = parse_data(text)
+        if split is None and any(one.name == "val" for one in dataset_spec(dataset).splits):
+            split = "val"
+        frames += load_frames(
+            dataset,
+            root=root,
+            split=split,
+            held_out=options.held_out or (),
+            held_out_images=options.held_out_images if options.held_out else "keep",
+            limit=options.limit,
+        )
+    return frames
