@@ -164,7 +164,7 @@ class Detector:
     @property
     def is_fitted(self) -> bool:
         """Whether the detector can score."""
-        return not self.flags.needs_fit or bool(self.state())
+        return not self.needs_fit or bool(self.state())
 
     def require_fitted(self) -> None:
         """Refuse to go on before `fit`.
@@ -188,6 +188,21 @@ class Detector:
         """Forward passes of the network per image, with the present options."""
         return self.flags.forward_passes
 
+    @property
+    def needs_fit(self) -> bool:
+        """Whether it cannot score before `fit`, with the present options."""
+        return self.flags.needs_fit
+
+    @property
+    def uses_anomaly_labels(self) -> bool:
+        """Whether labelled anomalies choose or fit something, with the present options."""
+        return self.flags.uses_anomaly_labels
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of its maps and figures must know: what `fit` has found wanting, one line each."""
+        return list((self.fitted_on or {}).get("warnings", ()))
+
     def get_params(self) -> dict[str, Any]:
         """Constructor arguments and their present values."""
         return {
@@ -197,7 +212,9 @@ class Detector:
     def card(self) -> dict[str, Any]:
         """What every result card says about this detector; the fingerprints of single frames stay in the saved form."""
         flags = {name: getattr(self.flags, name) for name in Flags.__dataclass_fields__}
-        flags |= {"bounded": self.bounded, "forward_passes": self.forward_passes}
+        flags |= {
+            name: getattr(self, name) for name in ("bounded", "forward_passes", "needs_fit", "uses_anomaly_labels")
+        }
         fitted_on = {key: value for key, value in (self.fitted_on or {}).items() if key != "fingerprints"}
         carried = {role: network.identity() for role, network in self.networks().items()}
         more: dict[str, Any] = {"networks": carried} if carried else {}
@@ -209,6 +226,40 @@ class Detector:
     def __repr__(self) -> str:
         options = ", ".join(f"{key}={value!r}" for key, value in self.get_params().items())
         return f"{type(self).__name__}({options})"
+
+
+class AnomalyFitted(Detector):
+    """Base of detectors whose `fit` may also look at a few labelled anomalies."""
+
+    @property
+    def reads_frames(self) -> bool:
+        """Whether `fit` reads in-distribution frames, with the present options."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it is fitted on")
+
+    @property
+    def reads_anomalies(self) -> bool:
+        """Whether `fit` reads labelled anomalies, with the present options."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it is fitted on")
+
+    def fit(
+        self,
+        segmenter: Segmenter | None,
+        frames: Iterable[Frame],
+        *,
+        anomalies: Iterable[Frame] = (),
+        size: Size | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Estimate what the detector needs; see `Detector.fit`.
+
+        Args:
+            segmenter: The network it will score.
+            frames: In-distribution frames, read once.
+            anomalies: Frames with anomaly labels, read once after these; a card lists them as fitted on.
+            size: Working size that overrides the segmenter's.
+            progress: Called after each frame of both kinds.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is fitted")
 
 
 def network_of(detector: Detector, segmenter: Segmenter | None) -> Segmenter | None:

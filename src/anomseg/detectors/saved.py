@@ -179,7 +179,7 @@ def load_detector(directory: str | Path) -> Detector:
         detector: Detector = factory(**convert_options(factory, content["parameters"], name))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    if detector.flags.needs_fit and content["state"] is None:
+    if detector.needs_fit and content["state"] is None:
         raise DataError(f"{path} names no state, and {name} cannot score before it is fitted; fit it again")
     try:
         detector.load_state(_read_state(folder, content["state"]))
