@@ -45,11 +45,15 @@ class Detector:
         segmenter: The network that it scores where it owns one (``flags.owns_network``); None elsewhere.
         calibration: What its raw scores mean in false alarms, where that was found out; ``score`` stays raw.
         uses_gradients: ``score`` calls autograd, so it must not run under `torch.inference_mode`.
+        maps_state: Its state may be larger than memory is to spare: loading leaves it in its file, mapped.
+        memory_mapped: Its state lies in the file that it was loaded from.
     """
 
     registry_name: ClassVar[str]
     flags: ClassVar[Flags] = Flags()
     uses_gradients: ClassVar[bool] = False
+    maps_state: ClassVar[bool] = False
+    memory_mapped: bool = False
     segmenter: Segmenter | None = None
     calibration: SavedCalibration | None = None
 

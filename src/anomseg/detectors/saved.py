@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -182,7 +182,8 @@ def load_detector(directory: str | Path) -> Detector:
     if detector.needs_fit and content["state"] is None:
         raise DataError(f"{path} names no state, and {name} cannot score before it is fitted; fit it again")
     try:
-        detector.load_state(_read_state(folder, content["state"]))
+        detector.load_state(_read_state(folder, content["state"], detector.maps_state))
+        detector.memory_mapped = detector.maps_state
     except CompatibilityError as error:
         raise CompatibilityError(f"{folder / STATE}: {error}") from error
     try:
@@ -226,7 +227,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_state(folder: Path, written: Mapping[str, Any] | None) -> dict[str, Tensor]:
+def _read_state(folder: Path, written: Mapping[str, Any] | None, mapped: bool) -> dict[str, Tensor]:
     if written is None:
         return {}
     path = folder / STATE
@@ -235,6 +236,9 @@ def _read_state(folder: Path, written: Mapping[str, Any] | None) -> dict[str, Te
     if sha256_of_file(path) != written.get("sha256"):
         raise DataError(f"{path} is damaged: its sha256 is not the one in {CONFIG}; fit the detector again")
     try:
+        if mapped:  # private pages: what is written to such a tensor never reaches the file
+            with safe_open(path, "pt") as file:
+                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no mapping
         return load_tensors(path.read_bytes())
     except (SafetensorError, ValueError, KeyError) as error:
         raise DataError(f"{path} is no safetensors file: {' '.join(str(error).split())}") from error
