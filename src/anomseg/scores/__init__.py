@@ -6,6 +6,7 @@ from anomseg.scores.heads import dense_hybrid, outlier_head
 from anomseg.scores.logits import check_logits, energy, entropy, js_to_uniform, kl_from_uniform, max_logit, msp
 from anomseg.scores.maskomaly import QueryRoles, maskomaly, maskomaly_resized, query_roles
 from anomseg.scores.masks import eam, mask_semantic, rba, uno
+from anomseg.scores.neighbors import combine_dnp, knn_distance
 from anomseg.scores.odin import odin_perturb, odin_score
 from anomseg.scores.query_overlap import QueryOverlap, fit_anomaly_queries, fit_ground_queries
 from anomseg.scores.standardized import (
@@ -30,6 +31,7 @@ __all__ = [
     "QueryRoles",
     "check_logits",
     "class_boundaries",
+    "combine_dnp",
     "dense_hybrid",
     "dilated_smoothing",
     "eam",
@@ -42,6 +44,7 @@ __all__ = [
     "gaussian_mixture",
     "js_to_uniform",
     "kl_from_uniform",
+    "knn_distance",
     "mahalanobis",
     "mahalanobis_whitened",
     "mask_semantic",
