@@ -92,7 +92,7 @@ def test_entry_and_options(name):
     assert type(detector) is entry.factory
     assert entry.summary
     assert "\n" not in entry.summary
-    assert ("fitted" in entry.tags) == detector.flags.needs_fit
+    assert ("fitted" in entry.tags) == detector.needs_fit
     assert ("bounded" in entry.tags) == detector.bounded
     assert detector.fitted_on is None
     assert detector.state() == {}

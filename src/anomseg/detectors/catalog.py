@@ -49,6 +49,12 @@ for _name, _target, _summary, _tags in (
     ("eam", "mask_scores:EAM", "mask transformers, masks weighted by how sure of a class they are", ("masks",)),
     ("uno", "mask_scores:UNO", "mask transformers with a negative class: uncertainty and that class", ("masks",)),
     (
+        "maskomaly",
+        "maskomaly:Maskomaly",
+        "mask transformers: what no confident mask claims, and what anomaly queries claim",
+        ("masks", "bounded"),
+    ),
+    (
         "dense_hybrid",
         "dense_hybrid:DenseHybrid",
         "free energy plus the log-probability of an outlier head",
@@ -96,7 +102,7 @@ def is_fitted_on_frames(detector: Detector) -> bool:
         (True, False)
     """
     tags = DETECTORS.get(detector.registry_name).tags if detector.registry_name in DETECTORS else frozenset()
-    return detector.flags.needs_fit or "fittable" in tags
+    return detector.needs_fit or "fittable" in tags
 
 
 def create_detector(spec: str | Spec, **options: Any) -> Detector:
