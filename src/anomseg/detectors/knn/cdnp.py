@@ -1,0 +1,152 @@
+"""cDNP: a parametric score and the distance to in-distribution features, each over its range, added up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, Self
+
+from torch import Tensor
+
+from anomseg import scores
+from anomseg.detectors.base import Progress
+from anomseg.detectors.features import AUTO
+from anomseg.detectors.knn.bank import Balance
+from anomseg.detectors.knn.dnp import KNN, Engine, Store
+from anomseg.detectors.knn.parametric import ParametricScore, ScoreRange
+from anomseg.detectors.knn.search import build_index
+from anomseg.detectors.options import not_negative, whole
+from anomseg.detectors.targets import Labels
+from anomseg.errors import CompatibilityError, DataError
+from anomseg.segmenters.base import Segmenter, Size
+from anomseg.segmenters.scene import Scene
+from anomseg.types import Frame, Needs
+
+
+class CDNP(KNN):
+    """``(s - s_min) / (s_max - s_min) + weight * d / d_max`` (Galesso, Argus and Brox, ICCV-W 2023).
+
+    s is a score of the logits and d the distance of `KNN`. Both ranges come from the pass that draws the bank: s_min
+    and s_max over all pixels, void ones too; d_max is the largest distance of a feature to its nearest ones, itself
+    left out, within a second uniform sample. Test scores may lie outside, so the sum is not bounded.
+
+    Args:
+        feature: See `KNN`.
+        parametric: The score of the logits: ``logsumexp`` (published: 1 - logsumexp, the energy), ``max_softmax`` or
+            ``msp``, ``entropy``, ``max_logit``, or any other detector tagged ``posthoc``.
+        weight: Of the distance; 1 as published.
+        clip: Bring both terms into [0, 1] before they are added.
+        spread_rows: Cells in the sample that d_max is found in.
+        stride: See `KNN`.
+        scaling: See `KNN`.
+        k: See `KNN`.
+        reduction: See `KNN`.
+        rows: See `KNN`.
+        images: See `KNN`.
+        balance: See `KNN`.
+        labels: See `KNN`.
+        engine: See `KNN`; d_max is always found by exact search.
+        store: See `KNN`.
+        upsample: See `KNN`; of the distance. The logits are always resized bilinearly, then scored.
+        seed: See `KNN`.
+
+    Raises:
+        ConfigError: An option has a value that it cannot have.
+    """
+
+    registry_name = "cdnp"
+
+    def __init__(
+        self,
+        feature: str = AUTO,
+        parametric: str = "logsumexp",
+        weight: float = 1.0,
+        clip: bool = False,
+        spread_rows: int = 30_000,
+        stride: int = 0,
+        scaling: Literal["none", "layer"] = "none",
+        k: int = 3,
+        reduction: Literal["mean", "max"] = "mean",
+        rows: int = 100_000,
+        images: int = 500,
+        balance: Balance = "none",
+        labels: Labels = "auto",
+        engine: Engine = "exact",
+        store: Store = "float32",
+        upsample: Literal["nearest", "bilinear"] = "nearest",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            feature, stride, scaling, k, reduction, rows, images, balance, labels, engine, store, upsample, seed
+        )
+        self._parametric = ParametricScore(parametric)
+        self.parametric = parametric
+        self.weight = not_negative("weight", weight)
+        self.clip = clip
+        self.spread_rows = whole("spread_rows", spread_rows)
+
+    @property
+    def fit_reads_logits(self) -> bool:
+        """For the range of the parametric score."""
+        return True
+
+    def needs(self, segmenter: Segmenter | None) -> Needs:
+        """The features, and the logits."""
+        return super().needs(segmenter) | self.ask(segmenter, Needs(logits=True))
+
+    def fit(
+        self,
+        segmenter: Segmenter | None,
+        frames: Iterable[Frame],
+        *,
+        size: Size | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Draw the bank and find both ranges in one pass; see `KNN.fit`.
+
+        Raises:
+            CompatibilityError: See `KNN.fit`.
+            DataError: See `KNN.fit`; or a term has no range: all scores, or all features, are the same.
+        """
+        span = ScoreRange(self._parametric)
+        fitted = self._draw(segmenter, frames, size, progress, span.update, self.spread_rows)
+        ranges = {
+            "parametric_range": span.tensor(self.registry_name),
+            "distance_max": self._largest_distance(fitted.spread),
+        }
+        told = {"parametric_range": [span.low, span.high], "distance_max": float(ranges["distance_max"])}
+        self._adopt({**fitted.state, **ranges}, {**fitted.record, **told})
+        return self
+
+    def _largest_distance(self, sample: Tensor) -> Tensor:
+        """d_max: of the features of a sample, each against all others."""
+        if len(sample) <= self.k:
+            raise DataError(
+                f"{self.registry_name} compares {len(sample)} features with k={self.k} others each to find the range "
+                "of distances; give more frames, a lower k or more spread_rows"
+            )
+        index = build_index(sample, engine="exact", seed=self.seed)
+        nearest = index.distances(sample, self.k + 1)[:, 1:]  # the first is the feature itself
+        largest = self.reduce(nearest).max()
+        if not float(largest) > 0:
+            raise DataError(
+                f"{self.registry_name}: all features of the frames are the same, so distances have no range; "
+                "give other frames or another feature"
+            )
+        return largest
+
+    def score(self, scene: Scene) -> Tensor:
+        """Anomaly maps ``(B, H, W)`` float32 at the images' own size, where both terms are added up."""
+        distance = super().score(scene)
+        low, high = self._state["parametric_range"].tolist()
+        largest = float(self._state["distance_max"])
+        share = self.weight / (1 + self.weight)
+        total = scores.combine_dnp(
+            self._parametric(scene), distance, (low, high), largest, weight=share, clip=self.clip
+        )
+        return total * ((1 + self.weight) / 2)  # the first term counts once, whatever the weight
+
+    def _check_state(self, state: dict[str, Tensor], expected: list[str]) -> None:
+        super()._check_state(state, [*expected, "parametric_range", "distance_max"])
+        span, largest = state["parametric_range"], state["distance_max"]
+        if span.shape != (2,) or largest.ndim or not (span[0] < span[1] and largest > 0):
+            raise CompatibilityError(f"the state of {self.registry_name} has ranges that are none; fit it again")
