@@ -45,6 +45,18 @@ for _name, _target, _summary, _tags in (
         ("fitted", "features"),
     ),
     ("gmm", "mixture:GaussianMixture", "likelihood of a feature under one mixture a class", ("fitted", "features")),
+    (
+        "knn",
+        "knn:KNN",
+        "distance of a feature to the nearest ones of in-distribution frames (DNP)",
+        ("fitted", "features"),
+    ),
+    (
+        "cdnp",
+        "knn:CDNP",
+        "distance to in-distribution features and a score of the logits, each over its range, added up",
+        ("fitted", "features"),
+    ),
     ("rba", "mask_scores:RbA", "rejected by all: mask transformers, minus the sum of tanh of class claims", ("masks",)),
     ("eam", "mask_scores:EAM", "mask transformers, masks weighted by how sure of a class they are", ("masks",)),
     ("uno", "mask_scores:UNO", "mask transformers with a negative class: uncertainty and that class", ("masks",)),
