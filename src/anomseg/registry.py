@@ -22,6 +22,7 @@ _CHOICE = re.compile(r"Expected a typing\.Literal\[([^\]]*)\]\. Got value: (.*)"
 _UNION = re.compile(
     r"Does not validate against any of the Union subtypes Subtypes: \[(.*)\] Errors: .* Given value: (.*)"
 )
+_OUTER_COMMA = re.compile(r",(?![^\[\]]*\])")
 # jsonargparse imports whatever a value of this form names.
 _CLASS_PATH = re.compile(r"\bclass_path\b[\"']?\s*:")
 
@@ -275,6 +276,16 @@ def parse_spec(text: str) -> Spec:
     return Spec(name, path, options)
 
 
+def split_parts(texts: Iterable[str]) -> list[str]:
+    """Cut texts at their commas, but not at those of a list in brackets.
+
+    Example:
+        >>> split_parts(["maskomaly:ground=[19,24];border=0.2, msp", "sml"])
+        ['maskomaly:ground=[19,24];border=0.2', 'msp', 'sml']
+    """
+    return [part.strip() for text in texts for part in _OUTER_COMMA.split(text) if part.strip()]
+
+
 def parse_specs(texts: Iterable[str]) -> list[Spec]:
     """Read several parts: commas separate them within a text, and there may be several texts.
 
@@ -282,7 +293,7 @@ def parse_specs(texts: Iterable[str]) -> list[Spec]:
         >>> [str(spec) for spec in parse_specs(["knn:k=3;reduction=max,msp", "sml"])]
         ['knn:k=3;reduction=max', 'msp', 'sml']
     """
-    return [parse_spec(part) for text in texts for part in text.split(",") if part.strip()]
+    return [parse_spec(part) for part in split_parts(texts)]
 
 
 SEGMENTERS = Registry("segmenter")

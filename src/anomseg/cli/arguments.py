@@ -94,8 +94,12 @@ def parse_size(text: str | None, option: str = "--size") -> tuple[int, int] | No
     return height, width
 
 
-def parse_data(text: str) -> tuple[str, str, str | None]:
+def parse_data(text: str, option: str = "--data") -> tuple[str, str, str | None]:
     """Read ``NAME=ROOT[@SPLIT]``.
+
+    Args:
+        text: The value.
+        option: What the user calls it.
 
     Raises:
         ConfigError: There is no ``=``.
@@ -108,7 +112,7 @@ def parse_data(text: str) -> tuple[str, str, str | None]:
     """
     name, equals, rest = text.partition("=")
     if not equals or not rest:
-        raise ConfigError(f"--data {text!r} is not NAME=ROOT or NAME=ROOT@SPLIT, such as camvid=CamVid@train")
+        raise ConfigError(f"{option} {text!r} is not NAME=ROOT or NAME=ROOT@SPLIT, such as camvid=CamVid@train")
     root, at, split = rest.rpartition("@")
     return (name, root, split) if at and "/" not in split else (name, rest, None)
 
@@ -194,10 +198,11 @@ def open_detectors(texts: Sequence[str], seed: int = 0) -> list[tuple[str, Detec
     from pathlib import Path
 
     from anomseg.detectors import resolve_detector
+    from anomseg.registry import split_parts
 
     found: list[tuple[str, Detector]] = []
     taken: dict[str, int] = {}
-    for part in (part.strip() for text in texts for part in text.split(",") if part.strip()):
+    for part in split_parts(texts):
         detector = resolve_detector(part)
         if "seed" in detector.get_params() and "seed=" not in part and not Path(part).is_dir():
             detector.seed = seed  # type: ignore[attr-defined]

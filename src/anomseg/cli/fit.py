@@ -33,6 +33,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--root", type=str, default=None, help="folder of a single --data NAME")
     parser.add_argument(
+        "--anomalies",
+        type=str,
+        nargs="+",
+        default=None,
+        help="labelled anomalies: NAME=ROOT[@SPLIT] ..., for a detector that picks something on them, such as "
+        "maskomaly:profile=+anomaly; --limit holds for them too",
+    )
+    parser.add_argument(
         "--held-out", type=str, default=None, help="classes, with commas, that are to stay unseen, as in evaluate"
     )
     parser.add_argument(
@@ -49,8 +57,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Fit and save; exit code 1 where frames had to be skipped."""
     from anomseg.cli.output import Progress, say, warn
-    from anomseg.data import dataset_spec, load_frames
-    from anomseg.detectors import check_writable, is_fitted_on_frames, save_detector
+    from anomseg.detectors import AnomalyFitted, check_writable, is_fitted_on_frames, save_detector
 
     named = open_detectors([options.detector], options.seed)
     if len(named) != 1:
@@ -58,14 +65,57 @@ def run(options: Namespace) -> int:
     name, detector = named[0]
     if detector.flags.owns_network and not is_fitted_on_frames(detector):
         return _pack(name, detector, options)
-    if not options.data:
-        raise ConfigError("anomseg fit needs frames; write --data NAME=ROOT, such as --data camvid=CamVid")
+    _check_data(name, detector, options)
     segmenter = open_segmenter(options)
-    if options.root and len(options.data) != 1:
-        raise ConfigError("--root goes with a single --data NAME; write NAME=ROOT for several")
     check_writable(options.out)
+    frames = _frames(options)
+    anomalies = _anomalies(options)
+    detector.needs(segmenter)
+    with Progress(f"fitting {name}", options.quiet) as progress:
+        done = itertools.count(1)
+
+        def report(frame: Frame, error: FrameError | None) -> None:
+            progress(next(done), len(frames) + len(anomalies))
+            if error is not None:
+                warn(f"skipped {frame.id}: {error}")
+
+        if isinstance(detector, AnomalyFitted):
+            detector.fit(segmenter, frames, anomalies=anomalies, progress=report)
+        else:
+            detector.fit(segmenter, frames, progress=report)
+    save_detector(detector, options.out, segmenter)
+    for text in detector.warnings:
+        warn(text)
+    skipped = (detector.fitted_on or {}).get("skipped") or []
+    count = len(frames) + len(anomalies) - len(skipped)
+    say(f"{name} fitted on {count} frames, saved to {options.out}", options.quiet)
+    return EXIT_PARTIAL if skipped else EXIT_OK
+
+
+def _check_data(name: str, detector: Detector, options: Namespace) -> None:
+    """Refuse frames that the detector would not look at, and ask for those that it needs."""
+    from anomseg.detectors import AnomalyFitted
+
+    reads_anomalies = isinstance(detector, AnomalyFitted) and detector.reads_anomalies
+    if options.anomalies and not reads_anomalies:
+        raise ConfigError(f"{name} as asked for picks nothing on labelled anomalies; leave --anomalies out")
+    if reads_anomalies and not options.anomalies:
+        raise ConfigError(f"{name} picks queries on labelled anomalies; give --anomalies NAME=ROOT")
+    if isinstance(detector, AnomalyFitted) and not detector.reads_frames:
+        if options.data and reads_anomalies:
+            raise ConfigError(f"{name} as asked for looks at labelled anomalies alone; leave --data out")
+    elif not options.data:
+        raise ConfigError("anomseg fit needs frames; write --data NAME=ROOT, such as --data camvid=CamVid")
+    if options.root and len(options.data or ()) != 1:
+        raise ConfigError("--root goes with a single --data NAME; write NAME=ROOT for several")
+
+
+def _frames(options: Namespace) -> list[Frame]:
+    """The in-distribution frames, split train where there is one and none was named."""
+    from anomseg.data import dataset_spec, load_frames
+
     frames: list[Frame] = []
-    for text in [f"{options.data[0]}={options.root}"] if options.root else options.data:
+    for text in [f"{options.data[0]}={options.root}"] if options.root else options.data or ():
         benchmark, root, split = parse_data(text)
         if split is None and any(one.name == "train" for one in dataset_spec(benchmark).splits):
             split = "train"
@@ -77,20 +127,18 @@ def run(options: Namespace) -> int:
             held_out_images=options.held_out_images if options.held_out else "keep",
             limit=options.limit,
         )
-    detector.needs(segmenter)
-    with Progress(f"fitting {name}", options.quiet) as progress:
-        done = itertools.count(1)
+    return frames
 
-        def report(frame: Frame, error: FrameError | None) -> None:
-            progress(next(done), len(frames))
-            if error is not None:
-                warn(f"skipped {frame.id}: {error}")
 
-        detector.fit(segmenter, frames, progress=report)
-    save_detector(detector, options.out, segmenter)
-    skipped = (detector.fitted_on or {}).get("skipped") or []
-    say(f"{name} fitted on {len(frames) - len(skipped)} frames, saved to {options.out}", options.quiet)
-    return EXIT_PARTIAL if skipped else EXIT_OK
+def _anomalies(options: Namespace) -> list[Frame]:
+    """The labelled anomalies, of the set's own split where none was named."""
+    from anomseg.data import load_frames
+
+    frames: list[Frame] = []
+    for text in options.anomalies or ():
+        benchmark, root, split = parse_data(text, "--anomalies")
+        frames += load_frames(benchmark, root=root, split=split, limit=options.limit)
+    return frames
 
 
 def _pack(name: str, detector: Detector, options: Namespace) -> int:

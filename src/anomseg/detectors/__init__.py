@@ -1,6 +1,6 @@
 """Detectors: a scene goes in, an anomaly map comes out; higher means more anomalous, everywhere."""
 
-from anomseg.detectors.base import Detector, Progress, Upsample, anomaly_maps, network_of
+from anomseg.detectors.base import AnomalyFitted, Detector, Progress, Upsample, anomaly_maps, network_of
 from anomseg.detectors.calibrated import SavedCalibration
 from anomseg.detectors.catalog import (
     DEFAULT_DETECTOR,
@@ -15,6 +15,7 @@ from anomseg.detectors.saved import check_writable, is_detector_directory, load_
 
 __all__ = [
     "DEFAULT_DETECTOR",
+    "AnomalyFitted",
     "Detector",
     "Progress",
     "SavedCalibration",
