@@ -99,7 +99,7 @@ def test_written_files_agree_with_the_returned_card(tree, tmp_path):
         assert [row["frame"] for row in rows] == [str(index) for index in range(COUNT)]
         assert np.mean([float(row["ap"]) for row in rows]) == pytest.approx(card["per_image_mean"]["ap"], abs=1e-12)
         with np.load(folder / "curve.npz", allow_pickle=False) as curve:
-            assert set(curve.files) == {"recall", "precision", "fpr", "threshold"}
+            assert set(curve.files) == {"recall", "precision", "fpr", "threshold", "margin_threshold", "margin_f1"}
             assert curve["recall"][-1] == 1
         assert MapCache(folder).read("3").shape == (32, 40)
 
@@ -118,6 +118,9 @@ def test_margin_only_where_the_score_is_bounded(tree, tmp_path):
         good.append(2 * (found & (labels == 1)).sum() / (found.sum() + labels.sum()) > 0.7)
     longest = max(len(run) for run in "".join("x" if flag else " " for flag in good).split(" "))
     assert cards["msp"]["mdm"]["value"] == longest / 1000
+    low, high = cards["msp"]["mdm"]["interval"]
+    assert high - low == pytest.approx(longest / 1000)
+    assert all(good[round(low * 1000) : round(high * 1000)])
 
 
 def test_comparison_to_each_control(tree, tmp_path):

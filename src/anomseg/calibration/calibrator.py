@@ -86,6 +86,7 @@ def calibrate_detector(
         "parameters": {"decades": decades},
         "pixels": statistics.pixels,
         "reach": scale.reach,
+        "table_sha256": scale.sha256,
         "frames_fitted_on": len(seen & set(about["fingerprints"])),
         **about,
     }

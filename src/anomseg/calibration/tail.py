@@ -10,8 +10,10 @@ comparable is a choice of this library, not of the paper that defines the margin
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -22,6 +24,7 @@ from torch import Tensor
 from anomseg.errors import CompatibilityError, ConfigError, DataError
 from anomseg.metrics.counts import score_keys, scores_of_keys
 from anomseg.metrics.inputs import as_numpy, check_finite
+from anomseg.metrics.statefile import open_state, write_state
 
 #: Levels of the scale that are kept exactly; a multiple of the thresholds that the margin looks at.
 LEVELS = 4000
@@ -183,6 +186,34 @@ class TailScale:
             low = np.where(open_ & ~reached, middle + 1, low)
         found = scores_of_keys(np.minimum(low, limits[1]).astype(np.uint32)).astype(np.float64)
         return np.where(low > limits[1], np.inf, np.where(low == limits[0], -np.inf, found))
+
+    @property
+    def sha256(self) -> str:
+        """Identity of the table, 64 hexadecimal digits."""
+        told = f"{self.decades!r} {self.pixels}".encode()
+        return hashlib.sha256(told + self.knots.tobytes() + self.levels.tobytes()).hexdigest()
+
+    def save(self, path: str | Path) -> None:
+        """Write the table to one file beside metric states, atomically.
+
+        Raises:
+            DataError: The file cannot be written.
+        """
+        meta = {"decades": self.decades, "pixels": self.pixels}
+        write_state(path, type(self).__name__, meta, {"knots": self.knots, "levels": self.levels})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The inverse of `save`.
+
+        Raises:
+            DataError: The file is missing or damaged.
+            CompatibilityError: It holds something else, or a damaged table.
+        """
+        with open_state(path, cls.__name__) as reader:
+            return cls(
+                float(reader.meta["decades"]), int(reader.meta["pixels"]), reader.array("knots"), reader.array("levels")
+            )
 
     def tensors(self) -> dict[str, Tensor]:
         """The table as tensors, as saved."""

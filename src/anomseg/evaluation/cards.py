@@ -14,6 +14,7 @@ import numpy as np
 
 from anomseg._version import __version__
 from anomseg.evaluation.intervals import intervals_of_means
+from anomseg.evaluation.margins import calibrated_part, margin_curves, margin_part
 from anomseg.evaluation.states import DetectorState
 from anomseg.files import atomic_write, write_json, write_text
 from anomseg.inference.provenance import plain
@@ -22,13 +23,10 @@ from anomseg.metrics import (
     Intervals,
     PixelResult,
     bootstrap_intervals,
-    margin_from_counts,
-    margin_thresholds,
     paired_difference,
 )
 
 SCHEMA = 1
-MARGIN_QUALITY, MARGIN_STEPS = 0.7, 1000
 CARD_FILE, PER_IMAGE_FILE, CURVE_FILE = "metrics.json", "per_image.csv", "curve.npz"
 _PIXEL = ("ap", "nap", "auroc", "fpr95", "best_f1", "best_f1_threshold")
 _SHARED = (
@@ -72,8 +70,8 @@ def anomaly_card(header: Mapping[str, Any], folder: str, state: DetectorState, s
         "fpr95_by_rule": result.fpr95_by_rule if result else None,
         "per_image_mean": vars(state.per_image.compute()),
         "component": _component(state),
-        "mdm": _margin(state, result) if detector.get("bounded") and result else None,
-        "mdm_calibrated": None,
+        "mdm": margin_part(state) if detector.get("bounded") and result else None,
+        "mdm_calibrated": calibrated_part(state, detector["calibration"]) if state.calibration and result else None,
         "skipped": _listed(state.skipped, header["frame_order"]),
         "dropped_clean_frames": len(state.dropped),
         "seconds": _seconds(state.seconds),
@@ -138,10 +136,10 @@ def write_card(directory: Path, card: Mapping[str, Any], state: DetectorState | 
         write_text(directory / PER_IMAGE_FILE, per_image_csv(state, frames))
         if state.evaluable:
             points = state.curve.points()
+            curves = {name: getattr(points, name) for name in ("recall", "precision", "fpr", "threshold")}
+            curves |= margin_curves(state, bounded=bool(card["detector"].get("bounded")))
             with atomic_write(directory / CURVE_FILE) as stream:
-                np.savez(
-                    stream, **{name: getattr(points, name) for name in ("recall", "precision", "fpr", "threshold")}
-                )
+                np.savez(stream, **curves)
     write_json(directory / CARD_FILE, card)
 
 
@@ -194,12 +192,6 @@ def _interval_part(intervals: Intervals) -> dict[str, Any]:
 
 def _component(state: DetectorState) -> dict[str, Any] | None:
     return None if state.component is None else vars(state.component.compute())
-
-
-def _margin(state: DetectorState, result: PixelResult) -> dict[str, Any]:
-    hits, alarms = state.curve.counts_at(margin_thresholds(MARGIN_STEPS))
-    value = margin_from_counts(hits, alarms, result.anomaly, MARGIN_QUALITY)
-    return {"value": value, "quality": MARGIN_QUALITY, "steps": MARGIN_STEPS}
 
 
 def _difference(state: DetectorState, control: DetectorState, seed: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from anomseg.benchmarks import Benchmark, Protocol
+from anomseg.calibration import calibration_of
 from anomseg.data import ValueTable
 from anomseg.errors import DataError
 from anomseg.evaluation.finish import Outcome
@@ -176,6 +177,7 @@ def load_states(plan: Plan, out: Path) -> dict[str, DetectorState]:
         states[folder] = DetectorState.load(out / folder, memory) or DetectorState(
             PixelCurve(plan.protocol.fpr_rule, plan.protocol.ap_rule, memory),
             PerImage(plan.protocol.fpr_rule, plan.protocol.ap_rule),
+            calibration=calibration_of(plan.detectors[folder]) if folder in plan.detectors else None,
         )
     return states
 

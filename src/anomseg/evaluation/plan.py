@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from anomseg.benchmarks import Benchmark, Protocol, get_benchmark, resolve_protocol
+from anomseg.calibration import notes_on
 from anomseg.data import ValueTable, frame_fingerprint
 from anomseg.data.label_mapping import concepts_of
-from anomseg.detectors import Detector, network_of, resolve_detector, segmenter_matches
+from anomseg.detectors import Detector, network_of, resolve_detector, seen_frames, segmenter_matches
 from anomseg.errors import CompatibilityError, ConfigError, DataError, FrameError
 from anomseg.evaluation.maps import LABELS_FOLDER
 from anomseg.evaluation.run_folder import RUN_FILE, RunRecord, Shard
@@ -240,11 +241,13 @@ def _detector_card(
 ) -> dict[str, Any]:
     card = {**detector.card(), "state_sha256": state_hash(detector.state()), "control": is_control(detector)}
     network = network_of(detector, segmenter)
-    card["warnings"] = [warning for warning in [segmenter_matches(detector, network, size)] if warning]
+    card["warnings"] = [text for text in (*detector.warnings, segmenter_matches(detector, network, size)) if text]
+    if detector.calibration is not None:
+        card["warnings"] += notes_on(detector.calibration)
     if detector.flags.owns_network:
         card["network"] = network.identity() if network is not None else None
     # A card leaves the fingerprints of single frames out; its hash of them all identifies the list.
-    seen = set((detector.fitted_on or {}).get("fingerprints", ()))
+    seen = seen_frames(detector)
     card["overlap"] = [frame for frame, prints in fingerprints.items() if prints.partition(":")[0] in seen]
     return card
 
@@ -255,9 +258,15 @@ def _check_overlap(cards: Mapping[str, Mapping[str, Any]], frames: Sequence[Fram
         if seen and not allow_overlap:
             listed = ", ".join(seen[:5]) + (" ..." if len(seen) > 5 else "")
             raise CompatibilityError(
-                f"{name} was fitted on {len(seen)} of these {len(frames)} frames ({listed}); evaluate on other frames, "
+                f"{name} was {_how(card)} on {len(seen)} of these {len(frames)} frames ({listed}); evaluate on other "
+                "frames, "
                 "or give --allow-overlap to go on with marked cards"
             )
+
+
+def _how(card: Mapping[str, Any]) -> str:
+    done = [word for word, key in (("fitted", "fitted_on"), ("calibrated", "calibration")) if card.get(key)]
+    return " or ".join(done)
 
 
 def _task(bench: Benchmark, frames: Sequence[Frame], segmenter: Segmenter | None, split: str) -> Task:

@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from anomseg.calibration import TailScale
 from anomseg.errors import DataError
 from anomseg.evaluation.checkpoint import Checkpoint
 from anomseg.metrics import ComponentScore, PerImage, PixelCurve, PixelResult, count_scores
@@ -28,6 +29,8 @@ class DetectorState:
         curve: Pooled pixel curve.
         per_image: Figures and histograms of each frame.
         component: Component metrics, None before the second pass.
+        calibration: The detector's calibration, so that shards can be merged without the detector; scores are
+            counted raw.
         skipped: Why a frame could not be counted, by frame id.
         dropped: Frames that the protocol leaves out.
         seconds: Wall seconds by kind of work.
@@ -36,6 +39,7 @@ class DetectorState:
     curve: PixelCurve
     per_image: PerImage
     component: ComponentScore | None = None
+    calibration: TailScale | None = None
     skipped: dict[str, str] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -108,6 +112,7 @@ class DetectorState:
         merged = DetectorState(
             self.curve.merge(*(other.curve for other in others)),
             self.per_image.merge(*(other.per_image for other in others)),
+            calibration=self.calibration,
         )
         for state in (self, *others):
             merged.skipped.update(state.skipped)
@@ -127,9 +132,11 @@ class DetectorState:
         parts: dict[str, Callable[[Path], None]] = {"pixel": self.curve.save, "per_image": self.per_image.save}
         if self.component is not None:
             parts["component"] = self.component.save
+        if self.calibration is not None:
+            parts["calibration"] = self.calibration.save
         meta = {"skipped": self.skipped, "dropped": sorted(self.dropped), "seconds": self.seconds}
         # The tables are large; the second pass and new skips leave them as they are.
-        unchanged = ("pixel", "per_image") if self._saved_in == directory else ()
+        unchanged = ("pixel", "per_image", "calibration") if self._saved_in == directory else ()
         Checkpoint(directory / FOLDER).write(meta, parts, unchanged)
         self._saved_in = directory
 
@@ -153,6 +160,7 @@ class DetectorState:
                 PixelCurve.load(paths["pixel"], memory),
                 PerImage.load(paths["per_image"]),
                 ComponentScore.load(paths["component"]) if "component" in paths else None,
+                TailScale.load(paths["calibration"]) if "calibration" in paths else None,
                 dict(meta["skipped"]),
                 set(meta["dropped"]),
                 dict(meta["seconds"]),

@@ -3,6 +3,7 @@
 from anomseg.report.cards import FIGURES, Card, Figure, differences
 from anomseg.report.figures import pr_curve_figure, roc_curve_figure
 from anomseg.report.html import write_report
+from anomseg.report.margin_figure import margin_figure
 from anomseg.report.panels import contact_sheet, frame_panel
 from anomseg.report.profile import print_profile, profile_markdown, profile_text
 from anomseg.report.run_report import write_run_report
@@ -16,6 +17,7 @@ __all__ = [
     "contact_sheet",
     "differences",
     "frame_panel",
+    "margin_figure",
     "markdown_table",
     "plain_table",
     "pr_curve_figure",

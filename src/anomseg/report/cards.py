@@ -73,6 +73,7 @@ COMPONENT = (
     Figure("component", "ppv", "PPV"),
     Figure("component", "f1_star", "F1*"),
     Figure("mdm", "value", "MDM"),
+    Figure("mdm_calibrated", "value", "MDM calibrated"),
 )
 PER_IMAGE = (
     Figure("per_image_mean", "ap", "AP per image"),

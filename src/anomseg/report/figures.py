@@ -56,7 +56,7 @@ def pr_curve_figure(
             for level in sorted({round(level, 3) for level in levels})
         ]
 
-    return _curve_figure(curves, draw, finish, ("recall", "precision"), title=title, note=note, controls=controls)
+    return curve_figure(curves, draw, finish, ("recall", "precision"), title=title, note=note, controls=controls)
 
 
 def roc_curve_figure(
@@ -88,10 +88,10 @@ def roc_curve_figure(
         return [(diagonal, "guessing"), (level, "true positive rate 0.95")]
 
     axes_labels = ("false positive rate", "true positive rate")
-    return _curve_figure(curves, draw, finish, axes_labels, title=title, note=note, controls=controls)
+    return curve_figure(curves, draw, finish, axes_labels, title=title, note=note, controls=controls)
 
 
-def _curve_figure(
+def curve_figure(
     curves: Mapping[str, Curve],
     draw: Callable[[Any, str, Curve, Mapping[str, Any]], str],
     finish: Callable[[Any], list[tuple[Any, str]]],
@@ -101,6 +101,20 @@ def _curve_figure(
     note: str,
     controls: Collection[str] | None,
 ) -> bytes:
+    """Curves of several detectors in unit axes, named in a legend beside them.
+
+    Args:
+        curves: By detector.
+        draw: Draws one curve into the axes in a style and says what the legend calls it.
+        finish: Draws the lines that belong to all, and names them.
+        labels: Of both axes.
+        title: Above the axes.
+        note: Printed below.
+        controls: Names drawn thin and grey; the registered controls when not given.
+
+    Returns:
+        A PNG.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow to import
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.lines import Line2D  # noqa: PLC0415

@@ -13,14 +13,21 @@ import torch
 
 from anomseg.evaluation import Plan, open_source
 from anomseg.files import write_bytes
-from anomseg.report.cards import Card, is_control, one_line, protocol_line
+from anomseg.report.cards import Card, is_control, one_line, protocol_line, section
 from anomseg.report.figures import pr_curve_figure, roc_curve_figure
 from anomseg.report.gallery import Choice, choose_frames, draw_frames
 from anomseg.report.html import write_report
+from anomseg.report.margin_figure import margin_figure
 from anomseg.report.panels import contact_sheet
 from anomseg.types import UInt8Array
 
 REPORT_FILE, SHEET_FILE = "report.html", "contact_sheet.png"
+CURVE_FILES = {
+    "PR curve": "pr_curve.png",
+    "ROC curve": "roc_curve.png",
+    "Detection margin": "margin_curve.png",
+    "Detection margin, calibrated": "margin_calibrated_curve.png",
+}
 
 
 def write_run_report(
@@ -32,7 +39,10 @@ def write_run_report(
     title: str | None = None,
     notes: Sequence[str] = (),
 ) -> Path:
-    """Write ``report.html``, ``pr_curve.png``, ``roc_curve.png`` and each detector's ``contact_sheet.png``.
+    """Write ``report.html``, the curves as pictures of their own, and each detector's ``contact_sheet.png``.
+
+    The curves are ``pr_curve.png``, ``roc_curve.png``, and where there is a detection margin ``margin_curve.png`` or,
+    on the scale of a calibration, ``margin_calibrated_curve.png``.
 
     Args:
         out: Folder of the run's results.
@@ -51,8 +61,8 @@ def write_run_report(
     folders = {str(card["folder"]): card for card in scored}
     rows = {name: read_per_image(folder / name / "per_image.csv") for name in folders}
     curves = _curves(folder, folders)
-    for name, picture in curves.items():
-        write_bytes(folder / f"{name.split()[0].lower()}_curve.png", picture)
+    for caption, picture in curves.items():
+        write_bytes(folder / CURVE_FILES[caption], picture)
     images: dict[str, UInt8Array] = {}
     if plan is not None and folders:
         images = _contact_sheets(folder, folders, rows, plan, device)
@@ -92,6 +102,8 @@ def _value(key: str, text: str) -> Any:
 
 def _curves(out: Path, cards: Mapping[str, Card]) -> dict[str, bytes]:
     curves: dict[str, dict[str, Any]] = {}
+    raw: dict[str, dict[str, Any]] = {}
+    calibrated: dict[str, dict[str, Any]] = {}
     for folder, card in cards.items():
         file = out / folder / "curve.npz"
         pixel = card.get("pixel")
@@ -99,15 +111,30 @@ def _curves(out: Path, cards: Mapping[str, Card]) -> dict[str, bytes]:
             continue
         with np.load(file, allow_pickle=False) as points:
             curves[folder] = {key: points[key] for key in ("recall", "precision", "fpr")}
+            for margins, key, name in (
+                (raw, "mdm", "margin_f1"),
+                (calibrated, "mdm_calibrated", "margin_f1_calibrated"),
+            ):
+                if name in points and section(card, key):
+                    margins[folder] = {**card[key], "threshold": points["margin_threshold"], "f1": points[name]}
         curves[folder] |= {"tpr": curves[folder]["recall"], "prevalence": card.get("prevalence"), **pixel}
     if not curves:
         return {}
     note = one_line(protocol_line(next(iter(cards.values()))))
     controls = [folder for folder in curves if is_control(cards[folder])]
-    return {
+    drawn = {
         "PR curve": pr_curve_figure(curves, note=note, controls=controls),
         "ROC curve": roc_curve_figure(curves, note=note, controls=controls),
     }
+    if raw:
+        drawn["Detection margin"] = margin_figure(raw, note=note, controls=controls)
+    if calibrated:
+        across = "threshold of the calibrated score: one false alarm in 10^(decades x threshold)"
+        title = "F1 against the threshold, scores calibrated on in-distribution frames"
+        drawn["Detection margin, calibrated"] = margin_figure(
+            calibrated, title=title, across=across, note=note, controls=controls
+        )
+    return drawn
 
 
 def _contact_sheets(
