@@ -13,7 +13,7 @@ from anomseg.segmenters.pixels import IMAGENET
 OWN_ENCODER = "anomseg_encoder"
 """Model type of our own encoders as backbones; see `anomseg.segmenters.huggingface.own_encoder`."""
 
-_OWN_STRIDES = {"pyramid": 16, "erfnet": 8}
+_OWN_STRIDE = 16
 
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 Moments = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -106,7 +106,7 @@ def input_divisor(architecture: Mapping[str, Any], family: Family) -> int:
     backbone = architecture.get("backbone_config")
     trunk = backbone if isinstance(backbone, Mapping) else architecture
     if trunk.get("model_type") == OWN_ENCODER:
-        return _OWN_STRIDES[trunk["kind"]]
+        return _OWN_STRIDE
     stride = _PYRAMID_STRIDE
     if trunk.get("model_type") not in _PYRAMIDS and "patch_size" in trunk and "depths" not in trunk:
         stride = _one_side(trunk["patch_size"])

@@ -27,7 +27,7 @@ from anomseg.segmenters.huggingface.building import (
 )
 from anomseg.segmenters.huggingface.families import family_of
 from anomseg.segmenters.huggingface.hub import CONFIG, model_folder
-from anomseg.segmenters.huggingface.mask_training import MaskFormerSegmenter
+from anomseg.segmenters.huggingface.mask_training import TRAINABLE, MatchedSegmenter
 from anomseg.segmenters.huggingface.preprocessing import Preprocessing, read_preprocessing
 from anomseg.segmenters.huggingface.segmenter import TransformersSegmenter
 from anomseg.segmenters.huggingface.task import semantic_tokens
@@ -100,7 +100,7 @@ def load_transformers(
     else:
         if task_tokens is None and source.network.config.model_type == "oneformer":
             task_tokens = semantic_tokens(source.folder, int(source.network.config.task_seq_len))
-        kind = MaskFormerSegmenter if source.network.config.model_type == "maskformer" else TransformersSegmenter
+        kind = MatchedSegmenter if source.network.config.model_type in TRAINABLE else TransformersSegmenter
         segmenter = kind(
             source.network, facts, classes, palette, size, negative, task_tokens, source.random_weights
         )

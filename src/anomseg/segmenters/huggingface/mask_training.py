@@ -14,19 +14,23 @@ from anomseg.segmenters.huggingface.segmenter import TransformersSegmenter
 from anomseg.segmenters.trainable import MaskAnswer
 
 if TYPE_CHECKING:
-    from transformers import MaskFormerForInstanceSegmentation
+    from transformers import Mask2FormerForUniversalSegmentation, MaskFormerForInstanceSegmentation
+
+TRAINABLE = ("maskformer", "mask2former")
+"""Model types whose loss needs nothing but masks and classes."""
 
 _ENCODER = "model.pixel_level_module.encoder"
 
 
-class MaskFormerSegmenter(TransformersSegmenter):
-    """A MaskFormer, which is the mask transformer that can be trained here; see `TransformersSegmenter`.
+class MatchedSegmenter(TransformersSegmenter):
+    """A MaskFormer or Mask2Former, the mask transformers that can be trained here; see `TransformersSegmenter`.
 
     Queries are matched to masks and every decoder layer is supervised by the library's own criterion (Cheng et al.,
-    "Per-Pixel Classification is Not All You Need for Semantic Segmentation", NeurIPS 2021, section 3.3).
+    "Per-Pixel Classification is Not All You Need for Semantic Segmentation", NeurIPS 2021, section 3.3;
+    "Masked-attention Mask Transformer for Universal Image Segmentation", CVPR 2022, section 3.3).
     """
 
-    network: MaskFormerForInstanceSegmentation
+    network: MaskFormerForInstanceSegmentation | Mask2FormerForUniversalSegmentation
 
     @property
     def encoder(self) -> nn.Module:
@@ -49,14 +53,15 @@ class MaskFormerSegmenter(TransformersSegmenter):
 
     def training_masks(self, batch: Tensor) -> list[MaskAnswer]:
         """Answers of all decoder layers; see `MaskSupervision`."""
-        # Only training reads the earlier layers' masks, which cost as much as the last one's.
+        # Only training reads the earlier layers' masks, which cost a MaskFormer as much as the last one's.
+        usual = self.network.config.use_auxiliary_loss
         self.network.config.use_auxiliary_loss = True
         try:
             answer = self.network(
                 pixel_values=self.preprocessing.apply(batch), output_auxiliary_logits=True, output_hidden_states=True
             )
         finally:
-            self.network.config.use_auxiliary_loss = False
+            self.network.config.use_auxiliary_loss = usual
         earlier = [
             MaskAnswer(one["class_queries_logits"], one["masks_queries_logits"]) for one in answer.auxiliary_logits
         ]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import AutoBackbone, AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.backbone_utils import BackboneConfigMixin, BackboneMixin
 from transformers.modeling_outputs import BackboneOutput
@@ -22,7 +23,7 @@ from anomseg.segmenters.pyramid import PyramidTrunk
 # Stages of each kind, what its checkpoints are called in, and what of them is not the encoder's.
 _STAGES = {
     "pyramid": ("stage4", "stage8", "stage16", "bottleneck"),
-    "erfnet": ("stage1", "stage2", "encoder"),
+    "erfnet": ("stage1", "stage2", "encoder", "coarse"),
 }
 _ERFNET_PREFIX, _ERFNET_UNUSED = "encoder.", ("output_conv.",)
 
@@ -31,7 +32,8 @@ class EncoderConfig(BackboneConfigMixin, PreTrainedConfig):
     """Configuration of one of our encoders.
 
     Args:
-        kind: ``pyramid``, the encoder and pyramid pooling of the bundled network, or ``erfnet``.
+        kind: ``pyramid``, the encoder and pyramid pooling of the bundled network, or ``erfnet``, its last map once
+            more at half the resolution (``coarse``), since heads over several scales want a coarser one.
         widths: Of ``pyramid``: channels at strides 2, 4, 8 and 16.
         bottleneck: Of ``pyramid``: channels of the pooled feature.
         **kwargs: What every configuration of the library takes, such as ``out_features``.
@@ -77,7 +79,7 @@ class EncoderBackbone(BackboneMixin, PreTrainedModel):
             self.num_features = [info.channels for info in self.trunk.trunk_info().values()]
         else:
             self.trunk = ERFNetTrunk()
-            self.num_features = [64, 128, 128]
+            self.num_features = [64, 128, 128, 128]
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -85,7 +87,9 @@ class EncoderBackbone(BackboneMixin, PreTrainedModel):
 
     def forward(self, pixel_values: Tensor, **_: Any) -> BackboneOutput:
         """Maps of the stages asked for, ``(B, D, h, w)`` each."""
-        named: Mapping[str, Tensor] = self.trunk(pixel_values)
+        named: dict[str, Tensor] = self.trunk(pixel_values)
+        if self.config.kind == "erfnet":
+            named["coarse"] = F.avg_pool2d(named["encoder"], 2)
         return BackboneOutput(feature_maps=tuple(named[name] for name in self.out_features))
 
     def load(self, state: Mapping[str, Tensor], what: str) -> None:
