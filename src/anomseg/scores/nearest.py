@@ -83,7 +83,7 @@ def centred_bank(rows: Tensor) -> CentredBank:
         DataError: It is empty, or a value is not finite.
     """
     if rows.ndim != 2 or not rows.is_floating_point():
-        raise CompatibilityError(f"a bank must be a (rows, channels) table of floats, got {_described(rows)}")
+        raise CompatibilityError(f"a bank must be a (rows, channels) table of floats, got {describe(rows)}")
     if not rows.numel():
         raise DataError(f"the bank is empty {tuple(rows.shape)}; collect features of at least one frame")
     some = rows[:: max(1, len(rows) // 4096)].double()
@@ -168,7 +168,7 @@ def check_queries(queries: Tensor, width: int, size: int, k: int) -> None:
     """
     if queries.ndim != 2 or queries.shape[1] != width or not queries.is_floating_point():
         raise CompatibilityError(
-            f"the bank holds features of {width} channels, but the queries are {_described(queries)}; "
+            f"the bank holds features of {width} channels, but the queries are {describe(queries)}; "
             "use the network and layers that the bank was made with"
         )
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
@@ -177,6 +177,11 @@ def check_queries(queries: Tensor, width: int, size: int, k: int) -> None:
         raise ConfigError(f"k={k} neighbours of a bank of {size} rows; give a smaller k or a larger bank")
     if not bool(queries.isfinite().all()):
         raise FrameError("the features hold NaN or infinity; the network cannot score this frame")
+
+
+def describe(table: Tensor) -> str:
+    """Shape and type of a tensor, for a message."""
+    return f"{tuple(table.shape)} {str(table.dtype).removeprefix('torch.')}"
 
 
 def _search(queries: Tensor, bank: CentredBank, k: int) -> tuple[Tensor, Tensor, Tensor]:

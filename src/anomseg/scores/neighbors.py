@@ -1,4 +1,4 @@
-"""Dense nearest-neighbour scores (Galesso, Argus and Brox, ICCV Workshops 2023): DNP, and cDNP, their sum with another."""
+"""Dense nearest-neighbour scores (Galesso, Argus and Brox, ICCV Workshops 2023): DNP, and cDNP, a sum with another."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from anomseg.detectors.knn.search.approximate import hnsw, ivf, pq
 from anomseg.detectors.knn.search.base import NeighborIndex
 from anomseg.detectors.knn.search.exact import ExactIndex
 from anomseg.errors import unknown_name
@@ -16,7 +17,7 @@ def _exact(bank: Tensor, seed: int) -> NeighborIndex:  # noqa: ARG001 - every en
     return ExactIndex(bank)
 
 
-ENGINES: dict[str, Callable[..., NeighborIndex]] = {"exact": _exact}
+ENGINES: dict[str, Callable[..., NeighborIndex]] = {"exact": _exact, "ivf": ivf, "hnsw": hnsw, "pq": pq}
 """Engines by name; each takes the bank, a seed and options of its own."""
 
 
