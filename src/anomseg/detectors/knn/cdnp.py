@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, Self
 
+import torch
 from torch import Tensor
 
 from anomseg import scores
 from anomseg.detectors.base import Progress
 from anomseg.detectors.features import AUTO
 from anomseg.detectors.knn.bank import Balance
-from anomseg.detectors.knn.dnp import KNN, Engine, Store
+from anomseg.detectors.knn.dnp import KNN, Compress, Engine, Store
 from anomseg.detectors.knn.parametric import ParametricScore, ScoreRange
 from anomseg.detectors.knn.search import build_index
 from anomseg.detectors.options import not_negative, whole
 from anomseg.detectors.targets import Labels
 from anomseg.errors import CompatibilityError, DataError
+from anomseg.scores.neighbors import reduce_distances
 from anomseg.segmenters.base import Segmenter, Size
 from anomseg.segmenters.scene import Scene
 from anomseg.types import Frame, Needs
@@ -44,7 +46,10 @@ class CDNP(KNN):
         images: See `KNN`.
         balance: See `KNN`.
         labels: See `KNN`.
+        compress: See `KNN`; d_max is that of features as they come.
+        compressed_rows: See `KNN`.
         engine: See `KNN`; d_max is always found by exact search.
+        engine_options: See `KNN`.
         store: See `KNN`.
         upsample: See `KNN`; of the distance. The logits are always resized bilinearly, then scored.
         seed: See `KNN`.
@@ -54,6 +59,7 @@ class CDNP(KNN):
     """
 
     registry_name = "cdnp"
+    more_state = ("parametric_range", "distance_max")
 
     def __init__(
         self,
@@ -70,13 +76,31 @@ class CDNP(KNN):
         images: int = 500,
         balance: Balance = "none",
         labels: Labels = "auto",
+        compress: Compress = "none",
+        compressed_rows: int = 10_000,
         engine: Engine = "exact",
+        engine_options: str = "",
         store: Store = "float32",
         upsample: Literal["nearest", "bilinear"] = "nearest",
         seed: int = 0,
     ) -> None:
         super().__init__(
-            feature, stride, scaling, k, reduction, rows, images, balance, labels, engine, store, upsample, seed
+            feature,
+            stride,
+            scaling,
+            k,
+            reduction,
+            rows,
+            images,
+            balance,
+            labels,
+            compress,
+            compressed_rows,
+            engine,
+            engine_options,
+            store,
+            upsample,
+            seed,
         )
         self._parametric = ParametricScore(parametric)
         self.parametric = parametric
@@ -108,13 +132,13 @@ class CDNP(KNN):
             DataError: See `KNN.fit`; or a term has no range: all scores, or all features, are the same.
         """
         span = ScoreRange(self._parametric)
-        fitted = self._draw(segmenter, frames, size, progress, span.update, self.spread_rows)
+        drawn = self._draw(segmenter, frames, size, progress, span.update, self.spread_rows)
         ranges = {
             "parametric_range": span.tensor(self.registry_name),
-            "distance_max": self._largest_distance(fitted.spread),
+            "distance_max": self._largest_distance(drawn.spread),
         }
         told = {"parametric_range": [span.low, span.high], "distance_max": float(ranges["distance_max"])}
-        self._adopt({**fitted.state, **ranges}, {**fitted.record, **told})
+        self._adopt({**drawn.state, **ranges}, {**drawn.record, **told})
         return self
 
     def _largest_distance(self, sample: Tensor) -> Tensor:
@@ -124,9 +148,8 @@ class CDNP(KNN):
                 f"{self.registry_name} compares {len(sample)} features with k={self.k} others each to find the range "
                 "of distances; give more frames, a lower k or more spread_rows"
             )
-        index = build_index(sample, engine="exact", seed=self.seed)
-        nearest = index.distances(sample, self.k + 1)[:, 1:]  # the first is the feature itself
-        largest = self.reduce(nearest).max()
+        nearest = build_index(sample).distances(sample, self.k + 1)[:, 1:]  # the first is the feature itself
+        largest = reduce_distances(nearest, self.reduction).max()
         if not float(largest) > 0:
             raise DataError(
                 f"{self.registry_name}: all features of the frames are the same, so distances have no range; "
@@ -145,8 +168,15 @@ class CDNP(KNN):
         )
         return total * ((1 + self.weight) / 2)  # the first term counts once, whatever the weight
 
-    def _check_state(self, state: dict[str, Tensor], expected: list[str]) -> None:
-        super()._check_state(state, [*expected, "parametric_range", "distance_max"])
-        span, largest = state["parametric_range"], state["distance_max"]
-        if span.shape != (2,) or largest.ndim or not (span[0] < span[1] and largest > 0):
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take back what `state` returned; see `KNN.load_state`.
+
+        Raises:
+            CompatibilityError: See `KNN.load_state`; or a range is none.
+        """
+        span, largest = (state.get(name, torch.empty(0)) for name in self.more_state)
+        if set(self.more_state) <= set(state) and (
+            span.shape != (2,) or largest.ndim or not (span[0] < span[1] and largest > 0)
+        ):
             raise CompatibilityError(f"the state of {self.registry_name} has ranges that are none; fit it again")
+        super().load_state(state)

@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 from anomseg.detectors.base import Progress
-from anomseg.detectors.features import AUTO, FeatureDetector, feature_map, feature_names
-from anomseg.detectors.fitting import FitLog
-from anomseg.detectors.knn.bank import Balance, BankPass, bank_digest, chosen_frames, layer_scale
+from anomseg.detectors.features import AUTO, FeatureDetector, feature_map
+from anomseg.detectors.knn.bank import Balance
+from anomseg.detectors.knn.drawing import BankRecipe, DrawnBank, Watch, draw_bank
+from anomseg.detectors.knn.engine import parse_engine_options
 from anomseg.detectors.knn.resizing import cells_touched, nearest_at_size, spread_to
 from anomseg.detectors.knn.search import NeighborIndex, build_index
+from anomseg.detectors.knn.stored import check_state
 from anomseg.detectors.options import one_of, whole
 from anomseg.detectors.targets import LABELS, Labels
-from anomseg.errors import CompatibilityError, ConfigError, DataError, FrameError
+from anomseg.errors import ConfigError, FrameError
+from anomseg.scores.neighbors import reduce_distances
 from anomseg.segmenters.base import Segmenter, Size
 from anomseg.segmenters.scene import Scene
 from anomseg.types import Flags, Frame
 
 Engine = Literal["exact", "ivf", "hnsw", "pq"]
 Store = Literal["float32", "float16"]
-Watch = Callable[[Frame, Scene], None]
-PIECE = 8192
-"""Rows of a bank looked at together."""
-
-
-@dataclass(frozen=True)
-class FittedBank:
-    """What a pass over in-distribution frames gives.
-
-    Attributes:
-        state: The bank ``(M, D)``, and the scale ``(D,)`` where layers are scaled.
-        record: What goes into ``fitted_on``.
-        spread: Features of a second sample, of all valid cells, scaled.
-    """
-
-    state: dict[str, Tensor]
-    record: dict[str, Any]
-    spread: Tensor
+Compress = Literal["none", "kmeans", "coreset"]
 
 
 class KNN(FeatureDetector):
@@ -63,7 +48,10 @@ class KNN(FeatureDetector):
         images: Frames that the bank is drawn from, chosen uniformly; 0 uses all.
         balance: ``"class"`` draws as many cells of each class as of any other.
         labels: Where classes come from with ``balance=class``, see `ClassTargets`.
-        engine: ``"exact"``, or approximate search by FAISS.
+        compress: ``"kmeans"`` or ``"coreset"`` makes the bank smaller; what that costs is measured and recorded.
+        compressed_rows: Rows that are left then.
+        engine: ``"exact"``, or approximate search by FAISS (the extra ``faiss``): ``"ivf"``, ``"hnsw"``, ``"pq"``.
+        engine_options: Of that engine, such as ``nprobe:8+nlist:400``.
         store: Numbers of the bank, in memory and in the saved file.
         upsample: ``"nearest"``, as the published figures, or ``"bilinear"``.
         seed: Of the samples and of approximate search.
@@ -75,6 +63,8 @@ class KNN(FeatureDetector):
     registry_name = "knn"
     flags: ClassVar[Flags] = Flags(needs_fit=True)
     maps_state = True
+    more_state: ClassVar[tuple[str, ...]] = ()
+    """Names of tensors in the state of a subclass, besides the bank's."""
 
     def __init__(
         self,
@@ -87,7 +77,10 @@ class KNN(FeatureDetector):
         images: int = 500,
         balance: Balance = "none",
         labels: Labels = "auto",
+        compress: Compress = "none",
+        compressed_rows: int = 10_000,
         engine: Engine = "exact",
+        engine_options: str = "",
         store: Store = "float32",
         upsample: Literal["nearest", "bilinear"] = "nearest",
         seed: int = 0,
@@ -101,10 +94,17 @@ class KNN(FeatureDetector):
         self.images = whole_or_none("images", images)
         self.balance = one_of("balance", balance, ("none", "class"))
         self.labels = one_of("labels", labels, LABELS)
+        self.compress = one_of("compress", compress, ("none", "kmeans", "coreset"))
+        self.compressed_rows = whole("compressed_rows", compressed_rows)
         self.engine = one_of("engine", engine, ("exact", "ivf", "hnsw", "pq"))
+        self._engine_options = parse_engine_options(self.engine, engine_options)
+        self.engine_options = engine_options
         self.store = one_of("store", store, ("float32", "float16"))
         self.upsample = one_of("upsample", upsample, ("nearest", "bilinear"))
         self.seed = seed
+        smallest = min(self.rows or self.k, self.compressed_rows if compress != "none" else self.k)
+        if smallest < self.k:
+            raise ConfigError(f"k={self.k} neighbours of a bank of {smallest} rows; give a smaller k or more rows")
         self._state: dict[str, Tensor] = {}
         self._indices: dict[torch.device, NeighborIndex] = {}
 
@@ -132,8 +132,8 @@ class KNN(FeatureDetector):
             CompatibilityError: There is no network, or it lacks the feature.
             DataError: No frame could be used, or there are fewer than k valid cells.
         """
-        fitted = self._draw(segmenter, frames, size, progress)
-        self._adopt(fitted.state, fitted.record)
+        drawn = self._draw(segmenter, frames, size, progress)
+        self._adopt(drawn.state, drawn.record)
         return self
 
     def _draw(
@@ -144,82 +144,30 @@ class KNN(FeatureDetector):
         progress: Progress | None,
         watch: Watch | None = None,
         spread: int = 0,
-    ) -> FittedBank:
-        """Go through the frames once.
-
-        Args:
-            segmenter: See `Detector.fit`.
-            frames: See `Detector.fit`.
-            size: See `Detector.fit`.
-            progress: See `Detector.fit`.
-            watch: Shown every frame whose features can be used.
-            spread: Cells of a second sample.
-        """
-        segmenter, name = self.feature_to_fit(segmenter)
-        names = feature_names(name)
-        gathered = BankPass(
-            segmenter, self.rows, self.balance, self.labels, self.seed, self.registry_name, spread=spread
-        )
-
-        def use(frame: Frame, scene: Scene) -> None:
-            vectors, classes = gathered.read(frame, scene, feature_map(scene, name, self.stride))
-            if watch is not None:
-                watch(frame, scene)
-            gathered.add(frame.id, vectors, classes)
-
-        log = FitLog(self.registry_name)
-        chosen = chosen_frames(frames, self.images, self.seed)
-        log.run(segmenter, chosen, use, features=names, size=size, progress=progress)
-        record = log.record(segmenter, feature=name, **gathered.record())
-        bank = gathered.bank()
-        if warning := self._check_count(len(bank), gathered.valid):
-            record["warnings"] = [warning]
-        state, spread_rows = {}, gathered.spread()
-        if self.scaling == "layer":
-            state["scale"] = layer_scale(bank, [segmenter.feature_info[one].channels for one in names])
-            bank, spread_rows = bank.mul_(state["scale"]), spread_rows * state["scale"]
-        state["bank"] = self._stored(bank)
-        record["bank"] = {"rows": len(bank), "sha256": bank_digest(state["bank"], state.get("scale"))}
-        return FittedBank(state, record, spread_rows)
-
-    def _check_count(self, rows: int, valid: int) -> str | None:
-        """Refuse a bank that cannot be searched; a warning where it is smaller than was asked."""
-        if rows < self.k:
-            seen = f"only {rows} valid cells, fewer than k={self.k}" if rows else "no valid cell"
-            raise DataError(
-                f"the frames to fit {self.registry_name} on have {seen}; give frames with in-distribution pixels"
-            )
-        if valid >= self.rows:
-            return None
-        return (
-            f"the frames have {valid} valid cells, fewer than rows={self.rows}, so the bank holds {rows}; "
-            "give more frames for a larger one"
-        )
-
-    def _stored(self, bank: Tensor) -> Tensor:
-        if self.store == "float32":
-            return bank
-        half = bank.to(torch.float16)
-        if not _finite(half):
-            raise ConfigError(
-                f"{self.registry_name}: features of up to {float(bank.abs().max()):.3g} do not fit into float16; "
-                "fit with store=float32"
-            )
-        return half
+    ) -> DrawnBank:
+        """See `draw_bank`."""
+        segmenter, feature = self.feature_to_fit(segmenter)
+        recipe = BankRecipe(**{name: getattr(self, name) for name in BankRecipe.__dataclass_fields__})
+        given: dict[str, Any] = {"size": size, "progress": progress, "watch": watch, "spread": spread}
+        return draw_bank(recipe, self.registry_name, segmenter, feature, frames, **given)
 
     def _adopt(self, state: dict[str, Tensor], record: dict[str, Any]) -> None:
-        self._state, self._indices, self.memory_mapped = state, {}, False
+        index = self._indexed(state["bank"])  # before anything changes: it may refuse
+        self._state, self._indices, self.memory_mapped = state, {torch.device("cpu"): index}, False
         self.segmenter_identity = record["segmenter"]
         self.fitted_on = record
 
     def index(self, device: torch.device | str = "cpu") -> NeighborIndex:
         """The bank, ready to be searched on a device; built when first asked for."""
         self.require_fitted()
-        device = torch.device(device)
+        # FAISS searches on the CPU.
+        device = torch.device(device if self.engine == "exact" else "cpu")
         if device not in self._indices:
-            bank = self._state["bank"]
-            self._indices[device] = build_index(bank.to(device), engine=self.engine, seed=self.seed)
+            self._indices[device] = self._indexed(self._state["bank"].to(device))
         return self._indices[device]
+
+    def _indexed(self, bank: Tensor) -> NeighborIndex:
+        return build_index(bank, self.engine, self.seed, **self._engine_options)
 
     def formula(self, features: Tensor) -> Tensor:
         """Distance ``(B, h, w)`` float32 of features ``(B, D, h, w)`` to the bank."""
@@ -227,11 +175,8 @@ class KNN(FeatureDetector):
         queries = features.permute(0, 2, 3, 1).reshape(-1, channels).to(torch.float32)
         if "scale" in self._state:
             queries = queries * self._state["scale"].to(queries.device)
-        return self.reduce(self.index(features.device).distances(queries, self.k)).reshape(batch, height, width)
-
-    def reduce(self, distances: Tensor) -> Tensor:
-        """``(N,)`` of the distances ``(N, k)``, in ascending order, to the nearest."""
-        return distances.mean(1) if self.reduction == "mean" else distances[:, -1]
+        distances = self.index(features.device).distances(queries, self.k)
+        return reduce_distances(distances, self.reduction).reshape(batch, height, width)
 
     def distance(self, scene: Scene) -> Tensor:
         """Distance of each cell ``(B, h, w)``, over the padded input; searched once a scene for all that share a bank.
@@ -255,8 +200,9 @@ class KNN(FeatureDetector):
         """What distances depend on besides the scene."""
         bank = (self.fitted_on or {}).get("bank")
         content = bank.get("sha256") if isinstance(bank, dict) else None
-        search = (self.feature, (self.fitted_on or {}).get("feature"), self.stride, self.k, self.reduction, self.engine)
-        return ("knn", content or id(self), *search, self.seed)
+        feature = (self.feature, (self.fitted_on or {}).get("feature"), self.stride)
+        search = (self.k, self.reduction, self.engine, self.engine_options, self.seed)
+        return ("knn", content or id(self), *feature, *search)
 
     def score(self, scene: Scene) -> Tensor:
         """Anomaly maps ``(B, H, W)`` float32 at the images' own size: distances in units of the feature."""
@@ -290,34 +236,12 @@ class KNN(FeatureDetector):
         Raises:
             CompatibilityError: Tensors are missing, of shapes that do not fit, not finite, or fewer rows than k.
         """
-        expected = sorted(("bank", "scale") if self.scaling == "layer" else ("bank",))
-        self._check_state(state, expected)
+        names = (*self._bank_names(), *self.more_state)
+        check_state(self.registry_name, state, names, self.store, self.k)
         self._state, self._indices = dict(state), {}
 
-    def _check_state(self, state: dict[str, Tensor], expected: list[str]) -> None:
-        if sorted(state) != sorted(expected):
-            raise CompatibilityError(
-                f"the state of {self.registry_name} holds {', '.join(expected)}, got {sorted(state)}"
-            )
-        bank = state["bank"]
-        if bank.ndim != 2 or not bank.shape[1] or bank.dtype != getattr(torch, self.store):
-            raise CompatibilityError(
-                f"the state of {self.registry_name} does not fit store={self.store}: its bank is "
-                f"{tuple(bank.shape)} in {bank.dtype}, expected (rows, channels)"
-            )
-        if len(bank) < self.k:
-            raise CompatibilityError(
-                f"the state of {self.registry_name} has a bank of {len(bank)} rows, fewer than k={self.k}; fit it again"
-            )
-        if "scale" in state and state["scale"].shape != bank.shape[1:]:
-            raise CompatibilityError(
-                f"the state of {self.registry_name} has a bank of {bank.shape[1]} channels and a scale for "
-                f"{tuple(state['scale'].shape)}; fit it again"
-            )
-        if not all(_finite(tensor) for tensor in state.values()):
-            raise CompatibilityError(
-                f"the state of {self.registry_name} holds values that are not finite; fit it again"
-            )
+    def _bank_names(self) -> tuple[str, ...]:
+        return ("bank", "scale") if self.scaling == "layer" else ("bank",)
 
     def __getstate__(self) -> dict[str, Any]:
         # An index belongs to the very bank it was built on, and a copied bank lies in memory.
@@ -335,9 +259,3 @@ def whole_or_none(name: str, value: int) -> int:
         0
     """
     return 0 if value == 0 and not isinstance(value, bool) else whole(name, value)
-
-
-def _finite(tensor: Tensor) -> bool:
-    """Whether all values are finite, looked at piece by piece: a mapped bank may be larger than the memory."""
-    pieces = tensor.split(PIECE) if tensor.ndim else (tensor,)
-    return all(bool(part.isfinite().all()) for part in pieces)
