@@ -152,7 +152,7 @@ def distances_to(queries: Tensor, bank: Tensor, rows: Tensor) -> Tensor:
     count = max(1, BUDGET // 4 // (queries.element_size() * max(1, queries.shape[1] * rows.shape[1])))
     parts = []
     for part, which in zip(queries.split(count), rows.split(count), strict=True):
-        taken = bank[which.clamp(0, len(bank) - 1).flatten()].to(part.dtype).view(*which.shape, -1)
+        taken = bank[which.clamp(0, len(bank) - 1).flatten()].to(part.dtype).view(*which.shape, bank.shape[1])
         parts.append(torch.linalg.vector_norm(taken.sub_(part[:, None]), dim=2))
     distances = torch.cat(parts) if parts else queries.new_empty(rows.shape)
     return distances.masked_fill_((rows < 0) | (rows >= len(bank)), math.inf)

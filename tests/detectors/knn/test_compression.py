@@ -81,8 +81,8 @@ def test_bad_input_in_one_line() -> None:
         compress(bank, 481)
     with pytest.raises(ConfigError, match="rows must be a whole number above 0"):
         compress(bank, 0, "coreset")
+    bank[7, 0] = torch.nan
     with pytest.raises(DataError, match="row 7 of the bank holds NaN"):
-        bank[7, 0] = torch.nan
         compress(bank, 3, "coreset")
     with pytest.raises(DataError, match="row 7 of the bank holds NaN"):
         compress(bank, 3, "kmeans")

@@ -97,9 +97,9 @@ def test_the_same_seed_builds_the_same_index(engine: str, bank: torch.Tensor, qu
 @pytest.mark.parametrize("engine", ["ivf", "pq"])
 def test_lists_that_hold_too_few_rows_are_made_up_for(engine: str) -> None:
     pytest.importorskip("faiss")
-    spots = torch.arange(64.0)[:, None] * 100 + torch.tensor([0.0, 1.0])  # 64 cells of two rows each
+    spots = torch.arange(64.0)[:, None] * 100 + torch.tensor([0.0, 1.0])
     bank = spots.flatten()[:, None].expand(-1, 4).contiguous()
-    index = build_index(bank, engine, nlist=64, nprobe=1)
+    index = build_index(bank, engine, nlist=128, nprobe=1)
     assert torch.allclose(index.distances(bank, 3).double(), truth(bank, bank, 3), rtol=1e-5)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from anomseg.detectors.options import whole
 from anomseg.errors import ConfigError, unknown_name
-from anomseg.scores.nearest import centred_bank, nearest
+from anomseg.scores.nearest import CentredBank, centred_bank, nearest
 
 CHUNK = 2**16
 """Bank rows that are worked on at once."""
@@ -42,7 +42,7 @@ def kmeans(bank: Tensor, rows: int, seed: int = 0, iterations: int = 10) -> Tens
         >>> kmeans(torch.tensor([[0.0], [2.0], [10.0], [12.0]]), 2).sort(0).values.tolist()
         [[1.0], [11.0]]
     """
-    _check(bank, rows)
+    _checked(bank, rows)
     whole("iterations", iterations)
     start = torch.randperm(len(bank), generator=torch.Generator().manual_seed(seed))[:rows].sort().values
     centres = bank[start].float()
@@ -87,9 +87,8 @@ def coreset(bank: Tensor, rows: int, seed: int = 0, projection: int | None = 64)
         >>> coreset(torch.tensor([[0.0], [0.1], [9.0], [9.1]]), 2).round().sort(0).values.tolist()
         [[0.0], [9.0]]
     """
-    _check(bank, rows)
+    centre = _checked(bank, rows).centre
     generator = torch.Generator().manual_seed(seed)
-    centre = centred_bank(bank).centre
     width = bank.shape[1]
     turn = None
     if projection is not None and whole("projection", projection) < width:
@@ -133,6 +132,7 @@ def compress(bank: Tensor, rows: int, method: str = "kmeans", seed: int = 0) -> 
     return METHODS[method](bank, rows, seed)
 
 
-def _check(bank: Tensor, rows: int) -> None:
+def _checked(bank: Tensor, rows: int) -> CentredBank:
     if whole("rows", rows) > len(bank):
         raise ConfigError(f"a bank of {len(bank)} rows cannot be compressed to {rows}; ask for fewer")
+    return centred_bank(bank)
