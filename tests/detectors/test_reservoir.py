@@ -20,19 +20,20 @@ def numbered(first: int, count: int) -> torch.Tensor:
     seed=st.integers(0, 10**6),
 )
 def test_the_smallest_numbers_stay_whatever_the_order(counts, capacity, seed):
-    parts = [(frame_draws(seed, f"f{index}", count), numbered(100 * index, count)) for index, count in enumerate(counts)]
+    parts = [
+        (frame_draws(seed, f"f{index}", count), numbered(100 * index, count)) for index, count in enumerate(counts)
+    ]
     samples = []
     for order in (parts, parts[::-1]):
         reservoir = Reservoir(capacity)
-        for keys, rows in order:
-            reservoir.offer(keys, rows)
+        for own, rows in order:
+            reservoir.offer(own, rows)
             assert capacity is None or len(reservoir._rows) <= capacity  # memory, not just what is told
         assert reservoir.seen == sum(counts)
         samples.append(reservoir.sample())
     assert torch.equal(*samples)
     if sum(counts):
-        keys = np.concatenate([keys for keys, _ in parts])
-        rows = torch.cat([rows for _, rows in parts])
+        keys, rows = np.concatenate([own for own, _ in parts]), torch.cat([rows for _, rows in parts])
         assert torch.equal(samples[0], rows[torch.from_numpy(np.argsort(keys)[:capacity])])
     else:
         assert samples[0].shape == (0, 0)

@@ -104,12 +104,12 @@ def draw_bank(
     chosen = chosen_frames(frames, recipe.images, recipe.seed)
     log.run(segmenter, chosen, use, features=names, size=size, progress=progress)
     record = log.record(segmenter, feature=feature, **gathered.record())
-    bank, others = gathered.bank(), (gathered.held(), gathered.spread())
+    bank, others = gathered.bank(), [gathered.held(), gathered.spread()]
     record["warnings"] = _shortage(recipe, detector, len(bank), gathered.valid)
     state: dict[str, Tensor] = {}
     if recipe.scaling == "layer":
         scale = layer_scale(bank, [segmenter.feature_info[name].channels for name in names])
-        bank, others = bank.mul_(scale), (others[0] * scale, others[1] * scale)
+        bank, others = bank.mul_(scale), [one * scale if len(one) else one for one in others]
         state["scale"] = scale
     if recipe.compress != "none":
         small = compress(bank, recipe.compressed_rows, recipe.compress, recipe.seed)
