@@ -316,7 +316,7 @@ def test_outputs_that_are_not_finite_are_refused(network):
     broken[0, 3, 0] = float("nan")
     output = SegmentationOutput(**{**vars(scene.output), "class_logits": broken})
     changed = Scene(scene.images, scene.frame_ids, scene.image_sizes, network, input_size=SIZE, output=output)
-    with pytest.raises(FrameError, match="street: .*not finite"):
+    with pytest.raises(FrameError, match=r"street: .*not finite"):
         anomaly_maps(create_detector("maskomaly"), changed)
 
 
