@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 from knn_measure import of_cells, of_maps, spread, tally
 from knn_plan import FrameSet
 from knn_search import Cells, nested_search
-from knn_study import KS, Json, Study
+from knn_study import Json, Study
 
-LAYER_CELLS = 3000
+CHOICE_KS = (1, 3, 5, 10)
+"""Numbers of neighbours to choose from; more are looked at in the sweep."""
+LAYER_CELLS = 700
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,16 @@ class Choice:
 def layer_figures(study: Study, which: FrameSet, layer: str) -> Json:
     """Figures of one layer for each k on a set, each cell's score repeated over its pixels."""
 
+    cells = study.cells(which, layer, LAYER_CELLS)
+
     def make() -> Json:
         frames = study.frames(which)
-        cells = study.cells(which, layer, LAYER_CELLS)
         tallies = [tally(one, layer, cells) for one in frames]
-        found = nested_search(frames, study.bank(layer), [study.rows], KS, cells, study.say)
+        found = nested_search(frames, study.bank(layer), [study.rows], CHOICE_KS, cells, study.say)
         figures = {str(k): of_cells(frames, tallies, own).figures() for (_, k), own in found.items()}
         return {"protocol": study.protocol(which, cells), "k": figures, "channels": found_width(study, which, layer)}
 
-    return study.once(f"layer-{layer}-{which.key}", make, ks=list(KS))
+    return study.once(f"layer-{layer}-{which.key}", make, ks=CHOICE_KS, step=cells.step)
 
 
 def found_width(study: Study, which: FrameSet, layer: str) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from knn_study import KS, ROWS
+from knn_choice import CHOICE_KS
+from knn_study import ROWS
 from knn_tables import (
     differences_table,
     figures_table,
@@ -31,9 +32,10 @@ INTRODUCTION = [
     "data set can be had. Tier cpu.",
     "",
     "Layer, k and upsampling are chosen once, on RoadAnomaly21 val (ten frames) or on CamVid val, by the greatest AP "
-    f"among k = {', '.join(map(str, KS))} and all layers listed; the bank has {ROWS} rows, fixed beforehand. "
-    "RoadAnomaly and CamVid test are looked at with that choice; what else they show was not chosen on. A cell's score is repeated "
-    "over its pixels in every sweep, and figures are over the pixels of the cells read, at full label resolution.",
+    f"among k = {', '.join(map(str, CHOICE_KS))} and all layers listed; the bank has {ROWS} rows, fixed beforehand. "
+    "RoadAnomaly and CamVid test are looked at with that choice; what else they show was not chosen on. A cell's score "
+    "is repeated over its pixels in every sweep; figures are over the pixels of the cells read, at full label "
+    "resolution.",
     "",
 ]
 PICTURES = {

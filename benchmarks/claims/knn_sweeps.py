@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
+import torch
 from knn_bank import Rows
 from knn_choice import Choice
 from knn_measure import Measured, Tally, difference, of_cells, tally
@@ -11,6 +13,7 @@ from knn_search import Cells, nested_search, seconds_a_frame
 from knn_study import KS, Json, Study
 
 from anomseg.detectors.knn.search import build_index
+from anomseg.segmenters import make_scene
 
 SIZES = (1_000, 10_000, 40_000, 100_000)
 LARGEST_CELLS = 250
@@ -33,12 +36,14 @@ def rows_and_k(study: Study, choice: Choice) -> Json:
     cells = study.cells(test, layer)
 
     def make() -> Json:
-        sizes = [size for size in SIZES if size <= len(study.bank(layer))]
+        usual = min(study.rows, len(study.bank(layer)))
+        sizes = sorted({usual, *(size for size in SIZES if size <= len(study.bank(layer)))})
         states = _searched(study, study.bank(layer), sizes, KS, cells)
-        own = f"{study.rows}/{choice.k}"
+        own = f"{usual}/{choice.k}"
         more = {}
         for seed in SEEDS[1:]:
-            found = _searched(study, study.bank(layer, seed), sizes[:3], [choice.k], cells)
+            smaller = [size for size in sizes if size <= usual]
+            found = _searched(study, study.bank(layer, seed), smaller, [choice.k], cells)
             more[str(seed)] = {key: state.figures() for key, state in found.items()}
         return {
             "protocol": study.protocol(test, cells, SEEDS),
@@ -114,12 +119,6 @@ def timing(study: Study, choice: Choice) -> Json:
 
 def forward_seconds(study: Study, count: int) -> list[float]:
     """Wall seconds of the network's pass over each of some frames, after one that is not counted."""
-    import time  # noqa: PLC0415 - the only use
-
-    import torch  # noqa: PLC0415
-
-    from anomseg.segmenters import make_scene  # noqa: PLC0415
-
     taken = []
     with torch.inference_mode():
         for one in [study.frames(study.network.test)[0], *study.frames(study.network.test)[:count]]:
