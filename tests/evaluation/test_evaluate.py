@@ -118,9 +118,6 @@ def test_margin_only_where_the_score_is_bounded(tree, tmp_path):
         good.append(2 * (found & (labels == 1)).sum() / (found.sum() + labels.sum()) > 0.7)
     longest = max(len(run) for run in "".join("x" if flag else " " for flag in good).split(" "))
     assert cards["msp"]["mdm"]["value"] == longest / 1000
-    low, high = cards["msp"]["mdm"]["interval"]
-    assert high - low == pytest.approx(longest / 1000)
-    assert all(good[round(low * 1000) : round(high * 1000)])
 
 
 def test_comparison_to_each_control(tree, tmp_path):

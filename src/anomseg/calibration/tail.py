@@ -60,7 +60,8 @@ def knots_of(ordered: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray
     Returns:
         The next float32 above each, ``(K,)`` strictly ascending, and the greatest index into ``ordered`` of each.
     """
-    above = np.nextafter(ordered, np.float32(np.inf), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        above = np.nextafter(ordered, np.float32(np.inf), dtype=np.float32)
     above = above[np.isfinite(above)]
     last = np.flatnonzero(np.append(above[1:] != above[:-1], True)) if above.size else np.zeros(0, np.intp)
     return above[last], last
@@ -190,7 +191,7 @@ class TailScale:
     @property
     def sha256(self) -> str:
         """Identity of the table, 64 hexadecimal digits."""
-        told = f"{self.decades!r} {self.pixels}".encode()
+        told = f"{float(self.decades)!r} {self.pixels}".encode()
         return hashlib.sha256(told + self.knots.tobytes() + self.levels.tobytes()).hexdigest()
 
     def save(self, path: str | Path) -> None:

@@ -18,7 +18,20 @@ from anomseg._version import __version__
 from anomseg.errors import EXIT_ERROR, EXIT_INTERRUPTED, AnomsegError, unknown_name
 from anomseg.registry import plain_reason
 
-COMMANDS = ("demo", "predict", "fit", "calibrate", "train", "evaluate", "merge", "profile", "export", "list", "data")
+COMMANDS = (
+    "demo",
+    "predict",
+    "fit",
+    "calibrate",
+    "train",
+    "evaluate",
+    "merge",
+    "submit",
+    "profile",
+    "export",
+    "list",
+    "data",
+)
 
 EPILOG = (
     "Segmenters and detectors are written NAME, NAME:PATH or NAME:key=value;key=value, and commas separate several. "

@@ -36,6 +36,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--dtype", type=str, default="float32", help="of npy maps: float32 or float16")
     parser.add_argument("--range", type=float, nargs=2, default=None, help="scores at both ends of the colours")
+    parser.add_argument(
+        "--calibrated",
+        action="store_true",
+        help="scores on the scale that 'anomseg calibrate' saved with the detector, in [0, 1); --threshold and --range "
+        "are on it too",
+    )
     parser.add_argument("--roi", type=str, default=None, help="mask image; scores count where it is not zero")
     parser.add_argument("--batch-size", type=int, default=1, help="images in one forward pass")
     parser.add_argument("--overwrite", action="store_true", help="redo images whose results are there already")
@@ -47,6 +53,7 @@ def run(options: Namespace) -> int:
     from pathlib import Path
 
     from anomseg.cli.output import Progress, say, warn
+    from anomseg.detectors import network_of, segmenter_matches
     from anomseg.inference import predict_to_directory
 
     detectors = open_detectors(options.detector or ["energy"], options.seed)
@@ -55,6 +62,9 @@ def run(options: Namespace) -> int:
     code = EXIT_OK
     for name, detector in detectors:
         out = Path(options.out) / name if len(detectors) > 1 else Path(options.out)
+        mismatch = segmenter_matches(detector, network_of(detector, segmenter))
+        if mismatch is not None:
+            warn(mismatch)
         with Progress(f"predicting with {name}", options.quiet) as progress:
             summary = predict_to_directory(
                 options.inputs,
@@ -70,6 +80,7 @@ def run(options: Namespace) -> int:
                 seed=options.seed,
                 range=tuple(options.range) if options.range else None,
                 overwrite=options.overwrite,
+                calibrated=options.calibrated,
             )
         for item, reason in summary.skipped:
             warn(f"skipped {item}: {reason}")

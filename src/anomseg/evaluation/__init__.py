@@ -9,6 +9,7 @@ from anomseg.evaluation.scores_dir import ScoresDirectory
 from anomseg.evaluation.shards import merge
 from anomseg.evaluation.sources import MapSource, Sample
 from anomseg.evaluation.states import DetectorState
+from anomseg.evaluation.submission import Submission, submit
 
 __all__ = [
     "DetectorState",
@@ -19,10 +20,12 @@ __all__ = [
     "RunRecord",
     "Sample",
     "ScoresDirectory",
+    "Submission",
     "evaluate",
     "make_plan",
     "merge",
     "open_source",
     "read_record",
     "run_plan",
+    "submit",
 ]

@@ -89,6 +89,7 @@ def predict_to_directory(
     seed: int = 0,
     range: Range | None = None,
     overwrite: bool = False,
+    calibrated: bool = False,
 ) -> PredictSummary:
     """Score images and write what was found, one set of files an image.
 
@@ -112,6 +113,8 @@ def predict_to_directory(
         seed: For detectors with random passes.
         range: Scores at both ends of the overlays' colours, to compare images by eye.
         overwrite: Redo also what is there already.
+        calibrated: Write scores on the scale of the detector's calibration; ``threshold`` and ``range`` are then
+            on it, too.
 
     Returns:
         What was done, kept and skipped.
@@ -129,7 +132,14 @@ def predict_to_directory(
     folder = Path(out)
     sources = list(sources_of([inputs] if isinstance(inputs, (str, os.PathLike)) else inputs, exclude=folder))
     predictor = Predictor(
-        segmenter, detector, size=size, device=device, roi=load_roi(roi), seed=seed, segmentation="png" in formats
+        segmenter,
+        detector,
+        size=size,
+        device=device,
+        roi=load_roi(roi),
+        seed=seed,
+        segmentation="png" in formats,
+        calibrated=calibrated,
     )
     done: list[str] = []
     kept: list[str] = []

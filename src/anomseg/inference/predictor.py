@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from anomseg.calibration import calibration_of
 from anomseg.detectors.base import Detector, anomaly_maps, network_of
 from anomseg.detectors.seeding import frame_seed
 from anomseg.errors import CompatibilityError, ConfigError, FrameError
 from anomseg.inference.prediction import Prediction
-from anomseg.inference.provenance import describe
+from anomseg.inference.provenance import SIGN, describe
 from anomseg.inference.roi import Roi, confine
 from anomseg.inference.sources import Source, array_hash
 from anomseg.segmenters.base import Segmenter, Size
@@ -35,9 +36,11 @@ class Predictor:
         roi: Region that counts.
         seed: Random passes are seeded by it and the frame's name, so order and resuming do not matter.
         segmentation: Also keep the predicted classes.
+        calibrated: Bring scores to the scale of the detector's calibration, in [0, 1).
 
     Raises:
-        CompatibilityError: The detector needs what the segmenter lacks, or has not been fitted.
+        CompatibilityError: The detector needs what the segmenter lacks, has not been fitted, or carries no
+            calibration where one is asked for.
         ConfigError: The device does not exist.
     """
 
@@ -51,6 +54,7 @@ class Predictor:
         roi: Roi | None = None,
         seed: int = 0,
         segmentation: bool = True,
+        calibrated: bool = False,
     ) -> None:
         self.segmenter: Segmenter | None = network_of(detector, segmenter)
         self.detector = detector
@@ -71,7 +75,17 @@ class Predictor:
         self.segmentation = (
             segmentation and self.segmenter is not None and 0 < len(self.segmenter.classes) <= MAX_INDEXED_CLASSES
         )
+        self.scale = calibration_of(detector) if calibrated else None
+        if calibrated and self.scale is None:
+            raise CompatibilityError(
+                f"{detector.registry_name} carries no calibration; run 'anomseg calibrate' and give the directory that "
+                "it saves"
+            )
+        self.bounded = detector.bounded or calibrated
         self._described = describe(self.segmenter, detector)
+        if calibrated:
+            name = f"{detector.registry_name}, calibrated"
+            self._described = {**self._described, "score": {"name": name, "sign": SIGN, "bounded": True}}
 
     def provenance(self, image: dict[str, Any]) -> dict[str, Any]:
         """What decides the result for one image, known before any work on it."""
@@ -82,6 +96,7 @@ class Predictor:
                 "size": list(self.size) if self.size else None,
                 "roi": self.roi.identity if self.roi else None,
                 "seed": self.seed,
+                **({"calibrated": True} if self.scale is not None else {}),
             },
         }
 
@@ -161,6 +176,8 @@ class Predictor:
         scores, classes = answer
         height, width = image.shape[:2]
         check_scores(scores, (height, width), source.name, self.detector.registry_name)
+        if self.scale is not None:
+            scores = self.scale(scores, source.name)
         inside = self.roi.at((height, width)) if self.roi else None
         if about["sha256"] is None:
             about = {**about, "sha256": array_hash(image)}
@@ -173,7 +190,7 @@ class Predictor:
             classes=self.segmenter.classes if self.segmenter is not None and classes is not None else (),
             palette=self.segmenter.palette if self.segmenter is not None and classes is not None else (),
             provenance=provenance,
-            bounded=self.detector.bounded,
+            bounded=self.bounded,
             name=source.name,
             roi=inside,
         )
