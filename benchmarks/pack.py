@@ -24,7 +24,7 @@ from PIL import Image
 
 from anomseg.data import load_frames
 from anomseg.errors import AnomsegError, ConfigError, DataError
-from anomseg.files import write_bytes, write_text
+from anomseg.files import write_text
 from anomseg.types import Frame, UInt8Array
 
 AS_THEY_ARE = 101
@@ -124,7 +124,7 @@ def encode_image(frame: Frame, quality: int, longest: int) -> tuple[bytes, str]:
     if quality == AS_THEY_ARE and not changed:
         return path.read_bytes(), path.suffix
     stream = io.BytesIO()
-    picture.save(stream, "WEBP", quality=min(quality, 100), method=6)
+    picture.save(stream, "WEBP", quality=quality, method=3)
     return stream.getvalue(), ".webp"
 
 
@@ -167,8 +167,10 @@ def write(sources: Sequence[Source], quality: int, longest: int, out: Path) -> i
         for frame in source.frames:
             image, suffix = encode_image(frame, quality, longest)
             label = encode_label(frame, longest)
-            write_bytes(out / source.name / "images" / source.split / f"{frame.id}{suffix}", image)
-            write_bytes(out / source.name / "labels" / source.split / f"{frame.id}.png", label)
+            for kind, name, data in (("images", frame.id + suffix, image), ("labels", f"{frame.id}.png", label)):
+                path = out / source.name / kind / source.split / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)  # not one by one safe against a power cut: all is read back at the end
             total += len(image) + len(label)
     return total
 
