@@ -162,11 +162,8 @@ class CDNP(KNN):
         distance = super().score(scene)
         low, high = self._state["parametric_range"].tolist()
         largest = float(self._state["distance_max"])
-        share = self.weight / (1 + self.weight)
-        total = scores.combine_dnp(
-            self._parametric(scene), distance, (low, high), largest, weight=share, clip=self.clip
-        )
-        return total * ((1 + self.weight) / 2)  # the first term counts once, whatever the weight
+        parametric = self._parametric(scene)
+        return scores.combine_dnp(parametric, distance, (low, high), largest, weight=self.weight, clip=self.clip)
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take back what `state` returned; see `KNN.load_state`.
