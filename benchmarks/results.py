@@ -16,12 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from results_methods import methods
 from results_page import Cards, page
 from results_plan import CONTROLS, Run, Suite, suites
 
 from anomseg.cli.main import run
 from anomseg.files import write_text
-from anomseg.segmenters import is_segmenter_directory, load_segmenter, save_segmenter
+from anomseg.registry import SEGMENTERS
+from anomseg.segmenters import Segmenter, is_segmenter_directory, save_segmenter
+from anomseg.training import load_recipe
+from anomseg.training.label_table import TaughtClasses
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,17 @@ def networks(suite: Suite, paths: Paths) -> None:
     for folder, words in suite.train.items():
         filled = [word.format(data=paths.data, work=paths.work) for word in words]
         command("train", *filled, "--out", paths.work / "networks" / folder)
-    for folder, names in suite.random.items():
+    for folder, recipe in suite.random.items():
         if not is_segmenter_directory(paths.work / "networks" / folder):
-            torch.manual_seed(0)
-            network = load_segmenter("erfnet_pyramid", classes=names.split(","))
-            save_segmenter(network, paths.work / "networks" / folder)
+            save_segmenter(untrained_network(recipe), paths.work / "networks" / folder)
+
+
+def untrained_network(recipe: str) -> Segmenter:
+    """The network of a recipe as it is before any training, its encoder random too."""
+    stage = load_recipe(recipe).stages[-1]
+    taught = TaughtClasses(stage.data["space"], stage.data.get("held_out", ()))
+    torch.manual_seed(0)
+    return SEGMENTERS.create(stage.module["network"], classes=taught.names, **stage.module["options"])
 
 
 def fit(suite: Suite, paths: Paths, segmenter: str) -> list[str]:
@@ -64,7 +74,8 @@ def fit(suite: Suite, paths: Paths, segmenter: str) -> list[str]:
             limit = ("--limit", str(paths.limit)) if paths.limit else ()
             camvid = f"camvid={paths.data / 'camvid'}@{one.split}"
             words = ("--detector", one.detector, "--segmenter", segmenter, "--data", camvid, "--out", target)
-            command("fit", *words, *one.extra, *limit)
+            extra = [word.format(data=paths.data, work=paths.work) for word in one.extra]
+            command("fit", *words, *extra, *limit)
         fitted.append(str(target))
     return fitted
 
@@ -112,7 +123,8 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help="write the document from the runs that are there")
     options = parser.parse_args()
     paths = Paths(options.data, options.work, options.limit)
-    chosen = [suite for suite in suites(options.weights) if not options.only or suite.key in options.only]
+    known = [*suites(options.weights), *methods(options.weights)]
+    chosen = [suite for suite in known if not options.only or suite.key in options.only]
     if options.page:
         measured = [(suite, found(suite, paths)) for suite in chosen]
     else:

@@ -1,0 +1,142 @@
+"""What docs/results.md measures of the published systems: Maskomaly and dense k-NN."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from results_plan import BICYCLIST, ROAD, Fit, Run, Suite, recipe
+
+MASKS = ("maskomaly", "rba", "eam", "msp", "max_logit")
+HELD_OUT = ("--held-out", "bicyclist")
+
+
+def methods(weights: Path | None) -> list[Suite]:
+    """All suites; those that start from an ERFNet checkpoint only where there is one."""
+    if weights is None:
+        return [bundled_mask(), bundled_knn()]
+    return [
+        *(untrained_mask(), mask_no_bicyclist(weights), bundled_mask()),
+        *(erfnet_knn(weights), bundled_knn(), untrained_knn(), *(no_bicyclist_knn(seed) for seed in (0, 1, 2))),
+    ]
+
+
+def mask_fits(*extra: str) -> tuple[Fit, ...]:
+    """Ground queries by their overlap with road and pavement of CamVid train."""
+    return (
+        Fit("maskomaly-ground-fitted", "maskomaly:profile=+ground", extra=extra),
+        Fit("position_prior-fitted", "position_prior", extra=extra),
+    )
+
+
+def bundled_mask() -> Suite:
+    """The mask transformer that ships, anomaly queries picked on RoadAnomaly21."""
+    anomalies = ("--anomalies", "road_anomaly_21={data}/anomaly/RoadAnomaly21")
+    return Suite(
+        "bundled-mask",
+        "Bundled mask transformer on CamVid's classes: Maskomaly",
+        "The network ships with the package: a small Mask2Former on the bundled segmenter's encoder. It saw CamVid and "
+        "IDD-Lite images. Maskomaly is `zero_shot`; `maskomaly-ground` has its ground queries from CamVid train; "
+        "`maskomaly-anomaly` also has anomaly queries picked on the ten labelled frames of RoadAnomaly21, so it uses "
+        "anomaly labels, and is shown on RoadAnomaly alone.",
+        "bundled-mask",
+        (Run("road_anomaly", ROAD["road_anomaly"], MASKS),),
+        (*mask_fits(), Fit("maskomaly-anomaly-fitted", "maskomaly:profile=+anomaly", extra=anomalies)),
+    )
+
+
+def mask_no_bicyclist(weights: Path) -> Suite:
+    """A mask transformer that was not taught bicyclists."""
+    name = "camvid-mask-no-bicyclist-0"
+    return Suite(
+        name,
+        "CamVid without bicyclists, mask transformer: Maskomaly",
+        "Recipe `camvid-mask-no-bicyclist`, seed 0: the encoder of the ERFNet above, frozen, and the head of a small "
+        "Mask2Former trained on the 166 images of CamVid train that show no bicyclist. The encoder was trained on "
+        "Cityscapes, riders and bicycles included.",
+        f"{{work}}/networks/{name}",
+        (Run("camvid", "camvid", MASKS, BICYCLIST),),
+        mask_fits(*HELD_OUT),
+        {name: recipe("camvid-mask-no-bicyclist", weights, 0)},
+        untrained="untrained-mask",
+    )
+
+
+def untrained_mask() -> Suite:
+    """The same on random weights."""
+    return Suite(
+        "untrained-mask",
+        "CamVid without bicyclists, mask transformer of random weights",
+        "The network of the next table before any training.",
+        "{work}/networks/untrained-mask",
+        (Run("camvid", "camvid", MASKS, BICYCLIST),),
+        mask_fits(*HELD_OUT),
+        random={"untrained-mask": "camvid-mask-no-bicyclist"},
+    )
+
+
+def knn_fits(feature: str, *extra: str) -> tuple[Fit, ...]:
+    """DNP and cDNP as published but for the layer, nearest upsampling, and DNP with bilinear upsampling."""
+    options = f"feature={feature};rows=100000"
+    return (
+        Fit("knn-fitted", f"knn:{options}", extra=extra),
+        Fit("knn-bilinear-fitted", f"knn:{options};upsample=bilinear", extra=extra),
+        Fit("cdnp-fitted", f"cdnp:{options}", extra=extra),
+        Fit("position_prior-fitted", "position_prior", extra=extra),
+    )
+
+
+LOGITS = ("max_logit", "energy")
+
+
+def erfnet_knn(weights: Path) -> Suite:
+    """The real network, whose encoder output is the layer."""
+    return Suite(
+        "erfnet-knn",
+        "ERFNet on Cityscapes' classes: dense k-NN",
+        "The network is `erfnet-int8-recovered`, not the published ERFNet; images 1024x512. Bank: 100 000 cells of its "
+        "encoder's output on CamVid train (367 images), a domain other than the network's own.",
+        f"erfnet:{weights}",
+        tuple(Run(name, folder, LOGITS) for name, folder in ROAD.items()),
+        knn_fits("encoder"),
+    )
+
+
+def bundled_knn() -> Suite:
+    """The network that ships."""
+    return Suite(
+        "bundled-knn",
+        "Bundled network on CamVid's classes: dense k-NN",
+        "Bank: 100 000 cells of the network's stage at stride 8 on CamVid train, images that it was trained on.",
+        "bundled",
+        tuple(Run(name, folder, LOGITS) for name, folder in ROAD.items()),
+        knn_fits("stage8"),
+    )
+
+
+def no_bicyclist_knn(seed: int) -> Suite:
+    """A head that was not taught bicyclists; the features are the encoder's."""
+    return Suite(
+        f"no-bicyclist-knn-{seed}",
+        f"CamVid without bicyclists, seed {seed}: dense k-NN",
+        "The network of recipe `camvid-no-bicyclist` above. Bank: 100 000 cells of the encoder's output on the 166 "
+        "images of CamVid train that show no bicyclist. The encoder is frozen and the same for every seed, and it was "
+        "trained on Cityscapes, riders and bicycles included; seeds differ in the bank's draw and, in cdnp, in the "
+        "head.",
+        f"{{work}}/networks/camvid-no-bicyclist-{seed}",
+        (Run("camvid", "camvid", LOGITS, BICYCLIST),),
+        knn_fits("encoder", *HELD_OUT, "--seed", str(seed)),
+        untrained="untrained-knn",
+    )
+
+
+def untrained_knn() -> Suite:
+    """The same on random weights."""
+    return Suite(
+        "untrained-knn",
+        "CamVid without bicyclists, network of random weights: dense k-NN",
+        "The network of the next tables before any training; the same fits on the same frames.",
+        "{work}/networks/untrained",
+        (Run("camvid", "camvid", LOGITS, BICYCLIST),),
+        knn_fits("encoder", *HELD_OUT),
+        random={"untrained": "camvid-no-bicyclist"},
+    )
