@@ -31,7 +31,7 @@ CHUNK = 1024
 BLOCK = 1024
 """Queries of one matrix product, whose result (4 MiB in float32) then stays near the processor."""
 
-GROUP = 16
+GROUP = 8
 """Bank rows that share one minimum."""
 
 SPARE = 3
