@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from anomseg.detectors.knn.bank import BankPass
+from anomseg.errors import ConfigError
 from anomseg.metrics import PixelCurve
 from anomseg.scores.neighbors import knn_distance
 from anomseg.segmenters import make_scene
@@ -141,6 +142,13 @@ def test_extraction_goes_on_where_it_was_stopped(study, tmp_path):
     (one.folder / f"{one.name}.json").unlink()
     study.cache.fill(lambda text: None)
     assert study.cache.segmenter.passes == passes + 1
+
+
+def test_features_of_another_network_are_not_taken_for_its_own(study):
+    with torch.no_grad():
+        study.cache.segmenter.head.bias += 1
+    with pytest.raises(ConfigError, match="another network"):
+        study.cache.fill(lambda text: None)
 
 
 def test_cached_values_are_those_of_the_network(study):

@@ -39,7 +39,7 @@ from knn_verdicts import (
     transformer_suits,
 )
 
-from anomseg.errors import AnomsegError
+from anomseg.errors import AnomsegError, ConfigError
 from anomseg.files import write_bytes, write_json, write_text
 
 
@@ -75,14 +75,16 @@ def units(study: Study) -> dict[str, Callable[[], Json]]:
     }
 
 
-def measured(study: Study) -> Json:
-    """All units of a network; only the finished ones where nothing is to be measured."""
+def measured(study: Study, only: Sequence[str] = ()) -> Json:
+    """All units of a network, or those named; only the finished ones where nothing is to be measured."""
     found: Json = {"note": study.network.note}
     try:
         wanted = units(study)
     except NotMeasured:
         return found
     for name, make in wanted.items():
+        if only and name not in only:
+            continue
         with suppress(NotMeasured):
             found[name] = make()
     return found
@@ -111,9 +113,12 @@ def networks(options: argparse.Namespace) -> list[Network]:
     found = [*([erfnet(options.weights, options.erfnet_every)] if options.weights else []), bundled()]
     if options.held_out:
         found.append(held_out(options.held_out))
-    if options.transformer and options.convolution:
-        found += [rival("transformer", options.transformer), rival("convolution", options.convolution)]
-    return [one for one in found if not options.only or one.key in options.only]
+    sides = [options.transformer or [], options.convolution or []]
+    if len(sides[0]) != len(sides[1]):
+        raise ConfigError("--transformer and --convolution go in pairs; give one as often as the other")
+    for transformer, convolution in zip(*sides, strict=True):
+        found += [rival("transformer", transformer), rival("convolution", convolution)]
+    return [one for one in found if not options.only or one.key.removesuffix(f"-no-{HELD_OUT}") in options.only]
 
 
 def measure(options: argparse.Namespace) -> dict[str, Json]:
@@ -125,10 +130,11 @@ def measure(options: argparse.Namespace) -> dict[str, Json]:
         study = Study(network, cache, options.work / "units", options.rows, finished_only=options.page)
         if not options.page:
             cache.fill(study.say)
-        found[network.title], studies[network.key] = measured(study), study
-    pair = [studies[key] for key in ("transformer", "convolution") if key in studies]
-    if len(pair) == 2 and all("headline" in found[study.network.title] for study in pair):
-        found[pair[0].network.title]["compared"] = compare(*pair)
+        found[network.title], studies[network.key] = measured(study, options.unit or ()), study
+    for ending in ("", f"-no-{HELD_OUT}"):
+        pair = [studies[key] for key in (f"transformer{ending}", f"convolution{ending}") if key in studies]
+        if len(pair) == 2 and all("headline" in found[study.network.title] for study in pair):
+            found[pair[0].network.title]["compared"] = compare(*pair)
     return found
 
 
@@ -169,8 +175,8 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--weights", type=Path, default=None, help="an ERFNet checkpoint trained on Cityscapes")
     parser.add_argument("--held-out", type=Path, default=None, help=f"a network trained without {HELD_OUT}s")
-    parser.add_argument("--transformer", type=Path, default=None, help="for K5, with --convolution")
-    parser.add_argument("--convolution", type=Path, default=None, help="for K5, with --transformer")
+    parser.add_argument("--transformer", type=Path, action="append", help="for K5, with --convolution; may repeat")
+    parser.add_argument("--convolution", type=Path, action="append", help="for K5, with --transformer; may repeat")
     parser.add_argument("--work", type=Path, default=Path("runs/claims-knn"), help="cache, units and results.json")
     parser.add_argument("--doc", type=Path, default=Path("docs/claims-knn.md"), help="the document")
     parser.add_argument("--rows", type=int, default=ROWS, help="rows of the bank where they are not what varies")
@@ -178,6 +184,8 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--erfnet-every", type=int, default=1, help="so-manieth bank frames of ERFNet, to bound time")
     only = ("erfnet", "bundled", "held-out", "transformer", "convolution")
     parser.add_argument("--only", action="append", choices=only, help="these networks, and no document; may repeat")
+    units_help = "these units of work, such as headline or images, and no document; may repeat"
+    parser.add_argument("--unit", action="append", help=units_help)
     parser.add_argument("--page", action="store_true", help="write the document from the units that are finished")
     return parser.parse_args(arguments)
 
@@ -188,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     try:
         studies = measure(options)
-        if not options.only:
+        if not (options.only or options.unit):
             write(options, studies)
     except AnomsegError as error:
         raise SystemExit(str(error)) from error

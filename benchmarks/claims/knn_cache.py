@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from anomseg import scores
 from anomseg.detectors.road import road_classes
 from anomseg.detectors.targets import ClassTargets
+from anomseg.errors import ConfigError
 from anomseg.files import atomic_write, read_json, write_json
 from anomseg.segmenters import Scene, Segmenter, load_segmenter, make_scene
 from anomseg.segmenters.base import SegmentationOutput
@@ -131,13 +132,29 @@ class Cache:
         return self._segmenter
 
     def fill(self, say: Say) -> None:
-        """Extract what is missing."""
+        """Extract what is missing.
+
+        Raises:
+            ConfigError: The cache holds features of another network, or of other layers.
+        """
+        self._claim()
         for which in self.network.sets:
             frames = self.frames(which)
             todo = [one for one in frames if not (one.folder / f"{one.name}.json").is_file()]
             for done, one in enumerate(todo, len(frames) - len(todo) + 1):
                 self._extract(one, which is self.network.bank)
                 say(f"{self.network.key}: {which.title}, frame {done} of {len(frames)}")
+
+    def _claim(self) -> None:
+        """Note whose features these are, so that those of another network are never taken for them."""
+        path = self.root / "network.json"
+        own = {"identity": json.loads(json.dumps(self.segmenter.identity())), "layers": list(self.network.layers)}
+        if not path.is_file():
+            write_json(path, own)
+        elif read_json(path) != own:
+            raise ConfigError(
+                f"{self.root} holds features of another network or other layers; delete it or change --work"
+            )
 
     @torch.inference_mode()
     def _extract(self, one: CachedFrame, bank: bool) -> None:
