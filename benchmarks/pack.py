@@ -124,7 +124,7 @@ def encode_image(frame: Frame, quality: int, longest: int) -> tuple[bytes, str]:
     if quality == AS_THEY_ARE and not changed:
         return path.read_bytes(), path.suffix
     stream = io.BytesIO()
-    picture.save(stream, "WEBP", quality=quality, method=3)
+    picture.save(stream, "WEBP", quality=min(quality, 100), method=3)
     return stream.getvalue(), ".webp"
 
 
