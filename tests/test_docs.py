@@ -10,7 +10,7 @@ from anomseg.cli.main import run
 
 DOCS = Path(__file__).parent.parent / "docs"
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = ["networks.md"]
+PAGES = ["dense_knn.md", "networks.md"]
 
 
 def blocks(page: str) -> list[tuple[str, str, int]]:
