@@ -122,7 +122,7 @@ def study(tmp_path):
         "made",
         "Made up.",
         "made",
-        ("stem", "head"),
+        ("stem", "head", "stem@4"),
         bank=made_set("bank", anomalies=False),
         select=made_set("select"),
         test=made_set("test"),
@@ -156,6 +156,9 @@ def test_cached_values_are_those_of_the_network(study):
     scene = make_scene([one.frame.image()], ["x"], study.cache.segmenter, features=("stem",))
     features = scene.output.features["stem"][0].flatten(1).T
     np.testing.assert_allclose(one.features("stem"), features.detach().numpy(), rtol=1e-3, atol=1e-3)
+    blocks = scene.output.features["stem"][0].unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).mean((2, 4))
+    assert one.grid("stem@4") == tuple(blocks.shape[-2:])
+    np.testing.assert_allclose(one.features("stem@4"), blocks.flatten(1).T.detach(), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(one.map("energy"), -scene.logits().logsumexp(1)[0].detach().numpy(), rtol=1e-5)
 
 

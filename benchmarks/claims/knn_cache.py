@@ -20,12 +20,12 @@ from knn_plan import FrameSet, Network
 from numpy.typing import NDArray
 
 from anomseg import scores
+from anomseg.detectors.features import feature_map
 from anomseg.detectors.road import road_classes
 from anomseg.detectors.targets import ClassTargets
 from anomseg.errors import ConfigError
 from anomseg.files import atomic_write, read_json, write_json
 from anomseg.segmenters import Scene, Segmenter, load_segmenter, make_scene
-from anomseg.segmenters.base import SegmentationOutput
 from anomseg.types import VOID, Frame
 
 PARAMETRIC = ("msp", "max_logit", "entropy", "energy")
@@ -42,6 +42,17 @@ def parametric_maps(scene: Scene) -> NDArray[np.float32]:
     maps = [getattr(scores, name)(logits, check=False) for name in PARAMETRIC]
     maps.append((1 - logits.softmax(1)[:, road].sum(1)).clamp(0, 1))
     return torch.cat(maps).to(torch.float32).numpy()
+
+
+def named(layer: str) -> tuple[str, int]:
+    """Feature map and stride of a layer as the plan writes it; stride 0 is the map's own.
+
+    Example:
+        >>> named("encoder"), named("decoder@8")
+        (('encoder', 0), ('decoder', 8))
+    """
+    name, _, stride = layer.partition("@")
+    return name, int(stride or 0)
 
 
 def centres(geometry: Geometry, grid: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -160,30 +171,33 @@ class Cache:
     def _extract(self, one: CachedFrame, bank: bool) -> None:
         image = one.frame.image()
         layers = self.network.layers
-        scene = make_scene([image], [one.name], self.segmenter, features=layers)
+        names = tuple(dict.fromkeys(named(layer)[0] for layer in layers))
+        scene = make_scene([image], [one.name], self.segmenter, features=names)
         output, maps = scene.output, parametric_maps(scene)
+        found = {layer: feature_map(scene, *named(layer)) for layer in layers}
         record = {
             "padded": output.padded_size,
             "input": output.input_size,
             "image": scene.image_size,
-            "grids": {layer: tuple(output.features[layer].shape[-2:]) for layer in layers},
+            "grids": {layer: tuple(found[layer].shape[-2:]) for layer in layers},
             "ranges": {name: [float(own.min()), float(own.max())] for name, own in zip(MAPS, maps, strict=True)},
         }
         for layer in layers:
-            features = output.features[layer][0].flatten(1).T.to(torch.float16)
+            features = found[layer][0].flatten(1).T.to(torch.float16)
             self._write(one, layer, features.contiguous().numpy())
             if bank:
-                self._write_classes(one, layer, scene, output)
+                height, width = found[layer].shape[-2:]
+                self._write_classes(one, layer, scene, (height, width))
         if not bank:
             self._write(one, "maps", maps)
         write_json(one.folder / f"{one.name}.json", json.loads(json.dumps(record)))
 
-    def _write_classes(self, one: CachedFrame, layer: str, scene: Scene, output: SegmentationOutput) -> None:
-        height, width = output.features[layer].shape[-2:]
-        inside = ClassTargets(self.segmenter).at(one.frame, scene, (height, width)).to(torch.uint8).numpy()
-        classes = np.full((height, width), VOID, np.uint8)
+    def _write_classes(self, one: CachedFrame, layer: str, scene: Scene, grid: tuple[int, int]) -> None:
+        inside = ClassTargets(self.segmenter).at(one.frame, scene, grid).to(torch.uint8).numpy()
+        classes = np.full(grid, VOID, np.uint8)
         classes[: inside.shape[0], : inside.shape[1]] = inside
-        rows, columns = centres((output.padded_size, output.input_size, scene.image_size), (height, width))
+        output = scene.output
+        rows, columns = centres((output.padded_size, output.input_size, scene.image_size), grid)
         given = one.frame.classes
         assert given is not None
         seen = given[np.ix_(rows, columns)] != VOID

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from knn_cache import named
 from knn_choice import Choice
 from knn_headline import state_path
 from knn_measure import SAMPLES
@@ -87,7 +88,8 @@ def untouched(study: Study, choice: Choice) -> Json:
 
     def make() -> Json:
         segmenter = study.cache.segmenter
-        detector = create_detector("knn", feature=choice.layer, k=choice.k)
+        feature, stride = named(choice.layer)
+        detector = create_detector("knn", feature=feature, stride=stride, k=choice.k)
         detector.fit(segmenter, [one.frame for one in study.frames(study.network.bank)[:FITTED]])
         frames = study.frames(study.network.test)[:LOOKED_AT]
         equal = 0

@@ -82,7 +82,7 @@ class Network:
         title: Its name in tables.
         note: What must be said of it beside every figure.
         segmenter: As `load_segmenter` takes it.
-        layers: Feature maps that are read.
+        layers: Feature maps that are read; ``map@8`` is the mean of a finer map over cells of eight input pixels.
         bank: Frames of the reference bank.
         select: Frames that layer, k and upsampling are chosen on.
         test: Frames that the chosen configuration is looked at on, once.
@@ -120,7 +120,7 @@ def erfnet(weights: Path, every: int = 1) -> Network:
         "`erfnet-int8-recovered`: an ERFNet recovered from a public int8 checkpoint, not the published ERFNet; "
         "Cityscapes' classes, images stretched to 512x1024. The bank is of CamVid, a domain other than the network's.",
         f"erfnet:{weights}",
-        ("encoder", "stage1", "decoder"),
+        ("encoder", "stage1", "decoder@8"),
         bank=replace(TRAIN, every=every, title=TRAIN.title if every == 1 else f"{TRAIN.title}, 1 frame in {every}"),
     )
 
