@@ -89,7 +89,7 @@ class FaissIndex:
         return (rows.float() - self._bank.centre).contiguous().numpy()
 
 
-def ivf(bank: Tensor, seed: int, nlist: int | None = None, nprobe: int = 4) -> FaissIndex:
+def ivf(bank: Tensor, seed: int, nlist: int | None = None, nprobe: int = 8) -> FaissIndex:
     """Inverted lists: k-means cells, of which the nearest few are searched exactly.
 
     Args:
@@ -108,10 +108,10 @@ def pq(
     bank: Tensor,
     seed: int,
     nlist: int | None = None,
-    nprobe: int = 8,
+    nprobe: int = 12,
     m: int | None = None,
     nbits: int = 4,
-    rerank: int = 16,
+    rerank: int = 12,
 ) -> FaissIndex:
     """Inverted lists of product-quantised codes, whose best candidates are ranked again by exact differences.
 
