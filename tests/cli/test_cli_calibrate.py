@@ -1,0 +1,94 @@
+"""``anomseg calibrate`` and ``anomseg submit`` through the command line, and what evaluate makes of the former."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anomseg.cli.main import run
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "data"))
+from trees import anomaly_track
+
+
+@pytest.fixture
+def camvid(tmp_path):
+    root = tmp_path / "CamVid"
+    rng = np.random.default_rng(1)
+    for split in ("train", "val"):
+        for index in range(2):
+            for kind, array in (
+                ("images", rng.integers(60, 120, (60, 80, 3), np.uint8)),
+                ("labels", rng.choice([0, 3, 10, 255], (60, 80)).astype(np.uint8)),
+            ):
+                (root / kind / split).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(array).save(root / kind / split / f"{split}{index}.png")
+    return root
+
+
+def test_calibrate_then_evaluate_and_predict(network, dataset, camvid, tmp_path, capsys):
+    saved, out = tmp_path / "energy-cal", tmp_path / "out"
+    base = ["calibrate", "--detector", "energy", "--segmenter", str(network), "--data", f"camvid={camvid}"]
+    assert run([*base, "--decades", "3", "--out", str(saved)]) == 0
+    told = capsys.readouterr()
+    assert "pixels of 2 frames" in told.out
+    content = json.loads((saved / "detector.json").read_text())["calibration"]
+    assert content["data"] == "camvid@val (2)"
+    assert content["pixels"] < 2 * 60 * 80  # void is left out
+    command = ["--segmenter", str(network), "--detector", f"{saved},msp", "--quiet"]
+    assert run(["evaluate", "--benchmark", "road_anomaly_21", "--root", str(dataset), *command, "--out", str(out)]) == 0
+    card = json.loads((out / "energy-cal" / "metrics.json").read_text())
+    assert card["mdm"] is None
+    assert card["mdm_calibrated"]["calibration"]["data"] == "camvid@val (2)"
+    assert (out / "margin_curve.png").is_file()
+    assert (out / "margin_calibrated_curve.png").is_file()
+    page = (out / "report.html").read_text()
+    assert "Detection margin, calibrated" in page
+    assert "MDM calibrated" in page
+    picture = str(dataset / "images" / "0.png")
+    where = tmp_path / "maps"
+    options = ["--segmenter", str(network), "--detector", str(saved), "--format", "npy", "--out", str(where)]
+    assert run(["predict", picture, *options, "--calibrated", "--quiet"]) == 0
+    scores = np.load(where / "0.npy")
+    assert scores.min() >= 0
+    assert scores.max() < 1
+
+
+def test_calibrate_complains_in_one_line(network, camvid, tmp_path, capsys):
+    base = ["calibrate", "--segmenter", str(network), "--data", f"camvid={camvid}", "--out", str(tmp_path / "x")]
+    for more, message in (
+        (["--detector", "sml"], "has not been fitted"),
+        (["--detector", "energy", "--decades", "0"], "decades"),
+        (["--detector", "energy,msp"], "one detector at a time"),
+    ):
+        assert run([*base, *more]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_submit(network, tmp_path, capsys):
+    root = anomaly_track(tmp_path / "dataset_AnomalyTrack")
+    options = [
+        "--root",
+        str(root),
+        "--segmenter",
+        str(network),
+        "--detector",
+        "max_logit",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    base = ["submit", "--benchmark", "road_anomaly_21", *options]
+    assert run(base) == 2
+    assert "a submission needs every frame" in capsys.readouterr().err
+    assert run([*base, "--allow-missing", "--method", "mine", "--zip"]) == 0
+    told = capsys.readouterr()
+    assert "no whole submission: split validation of road_anomaly_21 has 10 frames, 3 are in" in told.err
+    assert "rounding to float16" in told.out
+    assert (tmp_path / "o" / "mine-AnomalyTrack-all.zip").is_file()
+    assert len(list((tmp_path / "o" / "anomaly_p" / "mine" / "AnomalyTrack-all").iterdir())) == 5
