@@ -160,11 +160,13 @@ class KNN(FeatureDetector):
     def index(self, device: torch.device | str = "cpu") -> NeighborIndex:
         """The bank, ready to be searched on a device; built when first asked for."""
         self.require_fitted()
-        # FAISS searches on the CPU.
-        device = torch.device(device if self.engine == "exact" else "cpu")
+        device = self._searched_on(torch.device(device))
         if device not in self._indices:
             self._indices[device] = self._indexed(self._state["bank"].to(device))
         return self._indices[device]
+
+    def _searched_on(self, device: torch.device) -> torch.device:
+        return device if self.engine == "exact" else torch.device("cpu")  # FAISS searches there
 
     def _indexed(self, bank: Tensor) -> NeighborIndex:
         return build_index(bank, self.engine, self.seed, **self._engine_options)
@@ -175,8 +177,9 @@ class KNN(FeatureDetector):
         queries = features.permute(0, 2, 3, 1).reshape(-1, channels).to(torch.float32)
         if "scale" in self._state:
             queries = queries * self._state["scale"].to(queries.device)
-        distances = self.index(features.device).distances(queries, self.k)
-        return reduce_distances(distances, self.reduction).reshape(batch, height, width)
+        queries = queries.to(self._searched_on(features.device))
+        score = reduce_distances(self.index(queries.device).distances(queries, self.k), self.reduction)
+        return score.to(features.device).reshape(batch, height, width)
 
     def distance(self, scene: Scene) -> Tensor:
         """Distance of each cell ``(B, h, w)``, over the padded input; searched once a scene for all that share a bank.
