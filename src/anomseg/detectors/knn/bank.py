@@ -153,5 +153,5 @@ def bank_digest(bank: Tensor, scale: Tensor | None) -> str:
     """SHA-256 of what distances depend on: the rows as they are stored, and the scale of the channels."""
     digest = hashlib.sha256(f"{bank.dtype}{tuple(bank.shape)}".encode())
     for part in (bank, *([scale] if scale is not None else [])):
-        digest.update(memoryview(part.contiguous().numpy()).cast("B"))
+        digest.update(part.contiguous().numpy().data)
     return digest.hexdigest()
