@@ -229,3 +229,15 @@ def test_what_does_not_fit_is_refused(classes, masks, named, reason):
     for ground, anomaly in ((named, []), ([], named)):
         with pytest.raises(CompatibilityError, match=reason):
             maskomaly(classes, masks, ground, anomaly)
+
+
+def test_no_map_is_held_of_many_queries(monkeypatch):
+    """Whatever the number of queries and the size, what is interpolated at a time is a band of one of them."""
+    made = []
+    plain_interpolate = F.interpolate
+    monkeypatch.setitem(maskomaly_function.__globals__, "CPU_PIECE", 4096)
+    monkeypatch.setattr(F, "interpolate", lambda x, **o: made.append(plain_interpolate(x, **o)) or made[-1])
+    generator = torch.Generator().manual_seed(0)
+    classes, masks = torch.randn(1, 50, 6, generator=generator), torch.randn(1, 50, 64, 128, generator=generator)
+    maskomaly_resized(query_roles(classes, [], list(range(50))), masks, (256, 512))
+    assert max(found.numel() for found in made) <= 3 * 4096 + 2 * 4 * 512

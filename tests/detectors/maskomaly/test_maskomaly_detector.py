@@ -13,6 +13,7 @@ from anomseg.detectors import anomaly_maps, create_detector, load_detector, over
 from anomseg.detectors.maskomaly import Maskomaly
 from anomseg.detectors.maskomaly.resample import area_resize
 from anomseg.errors import CompatibilityError, ConfigError, DataError, FrameError
+from anomseg.export import export_onnx
 from anomseg.segmenters.base import SegmentationOutput
 from anomseg.segmenters.scene import Scene, make_scene
 from anomseg.types import Frame
@@ -335,3 +336,10 @@ def test_only_queries_that_matter_are_upsampled(network, monkeypatch):
     monkeypatch.setattr(scores, "maskomaly_resized", spy)
     assert torch.equal(anomaly_maps(create_detector("maskomaly", anomaly=[2]), scene)[0], expected)
     assert looked_at == [3]
+
+
+@pytest.mark.parametrize("opset", [17, 18])
+def test_no_graph_is_recorded(network, opset, tmp_path):
+    """It would hold the choices made for one picture's queries."""
+    with pytest.raises(CompatibilityError, match=r"cannot be written as one ONNX graph .*looks at a picture's queries"):
+        export_onnx(network, create_detector("maskomaly"), tmp_path / "m.onnx", size=(32, 32), opset=opset)

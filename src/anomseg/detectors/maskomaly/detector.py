@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal, Self
 
+import torch
 from torch import Tensor
 
 from anomseg import scores
@@ -192,8 +193,15 @@ class Maskomaly(AnomalyFitted):
         return self
 
     def score(self, scene: Scene) -> Tensor:
-        """Anomaly maps ``(B, H, W)`` float32 at the images' own size."""
+        """Anomaly maps ``(B, H, W)`` float32 at the images' own size.
+
+        Raises:
+            CompatibilityError: It has not been fitted, a query is named that does not exist, or a graph is being
+                recorded: one that follows these queries would be wrong for those of the next picture.
+        """
         self.require_fitted()
+        if torch.jit.is_tracing() or torch.compiler.is_compiling():
+            raise CompatibilityError("maskomaly looks at a picture's queries first, which no fixed graph can hold")
         output = scene.output
         classes, masks = queries_of(output, ", ".join(scene.frame_ids))
         try:
