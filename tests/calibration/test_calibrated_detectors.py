@@ -170,6 +170,21 @@ def test_a_kind_of_later_versions_is_refused(network):
         calibration_of(detector)
 
 
+def test_a_calibration_does_not_outlive_a_change_of_the_detector(network, tmp_path):
+    detector = create_detector("sml").fit(network, frames(3))
+    calibrate_detector(detector, network, frames(3, 20), decades=2)
+    save_detector(detector, tmp_path / "saved")
+    assert calibration_of(load_detector(tmp_path / "saved")) is not None
+    detector.fit(network, frames(4, 40))
+    with pytest.raises(CompatibilityError, match="fitted again"):
+        calibration_of(detector)
+    other = create_detector("energy")
+    calibrate_detector(other, network, frames(2), decades=2)
+    other.temperature = 3.0
+    with pytest.raises(CompatibilityError, match="other options"):
+        calibration_of(other)
+
+
 def test_another_network_or_size_is_told(network):
     detector = create_detector("energy")
     calibrate_detector(detector, network, frames(2), decades=2)

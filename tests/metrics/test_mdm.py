@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anomseg.errors import CompatibilityError, DataError, FrameError
-from anomseg.metrics import PixelCurve, f1_curve, margin_from_counts, margin_thresholds, maximal_detection_margin
+from anomseg.metrics import (
+    PixelCurve,
+    detection_margin,
+    f1_curve,
+    margin_from_counts,
+    margin_thresholds,
+    maximal_detection_margin,
+)
 
 
 def slow(score, label, quality, steps):
@@ -94,3 +101,22 @@ def test_undefined_and_unusable_input():
         maximal_detection_margin([0.1, 0.2], [0, 255])
     with pytest.raises(FrameError):
         maximal_detection_margin([np.nan, 0.2], [0, 1])
+
+
+@given(st.lists(st.sampled_from([0.0, 0.69, 0.7, 0.71, 1.0]), min_size=1, max_size=40))
+def test_the_interval_is_the_first_longest_run(f1):
+    margin = detection_margin(f1, 0.7)
+    steps = len(f1)
+    runs = [
+        (stop - start, -start)
+        for start in range(steps)
+        for stop in range(start + 1, steps + 1)
+        if all(value > 0.7 for value in f1[start:stop])
+    ]
+    if not runs:
+        assert (margin.value, margin.interval) == (0.0, None)
+        return
+    length, start = max(runs)
+    assert margin.value == length / steps
+    assert margin.interval == (-start / steps, (length - start) / steps)
+    assert (margin.quality, margin.steps) == (0.7, steps)

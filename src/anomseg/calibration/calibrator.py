@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -87,6 +88,7 @@ def calibrate_detector(
         "pixels": statistics.pixels,
         "reach": scale.reach,
         "table_sha256": scale.sha256,
+        "detector": _identity(detector),
         "frames_fitted_on": len(seen & set(about["fingerprints"])),
         **about,
     }
@@ -115,7 +117,7 @@ def calibration_of(detector: Detector) -> TailScale | None:
 
     Raises:
         DataError: It is of a kind that this version does not know.
-        CompatibilityError: Its table is damaged.
+        CompatibilityError: Its table is damaged, or the detector was changed since.
     """
     saved = detector.calibration
     if saved is None:
@@ -123,7 +125,19 @@ def calibration_of(detector: Detector) -> TailScale | None:
     kind = saved.content.get("kind")
     if kind != KIND:
         raise DataError(f"{detector.registry_name} has a calibration of kind {kind!r}, not {KIND}; update anomseg")
+    if saved.content.get("detector") != _identity(detector):
+        raise CompatibilityError(
+            f"{detector.registry_name} was fitted again or has other options than when it was calibrated; run "
+            "'anomseg calibrate' again"
+        )
     return TailScale.from_parts(dict(saved.content["parameters"]), saved.content["pixels"], dict(saved.tensors))
+
+
+def _identity(detector: Detector) -> dict[str, Any]:
+    """What decides a detector's scores besides the network, JSON-ready: a calibration does not outlive a change."""
+    options = json.dumps(detector.get_params(), sort_keys=True, default=str)
+    frames = (detector.fitted_on or {}).get("sha256")
+    return {"name": detector.registry_name, "options": options, "fitted_on_sha256": frames}
 
 
 def notes_on(calibration: SavedCalibration) -> list[str]:
