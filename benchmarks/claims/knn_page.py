@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from knn_choice import CHOICE_KS
+from knn_choice import CHOICE_KS, best_layer
 from knn_study import ROWS
 from knn_tables import (
     differences_table,
@@ -109,11 +109,26 @@ def choice_section(study: Json) -> list[str]:
             rows.append([f"{layer} ({found['channels']}), k={k}{mark}", *shown])
     sets = [next(iter(own.values()))["protocol"] for own in by_set]
     names = " and ".join(one["set"] for one in sets)
-    lines = ["### Layer and k", "", f"AP on {names}; only the first was chosen on.", ""]
+    lines = ["### Layer and k", "", f"AP on {names}; chosen on the first.", ""]
     lines += table(["layer (channels)", *(f"AP, {one['set']}" for one in sets)], rows)
     lines += [protocol_line(one) + "\n" for one in sets]
+    if "layers_test" in study:
+        lines += [best_elsewhere(study["layers_test"], chosen), ""]
     ups = ", ".join(f"{name} {number(own['ap'])}" for name, own in study["upsampling"]["upsample"].items())
     return [*lines, f"Upsampling, AP on the frames chosen on: {ups}; chosen: {chosen['upsample']}.", ""]
+
+
+def best_elsewhere(layers: Mapping[str, Json], chosen: Json) -> str:
+    """What would have been chosen had it been chosen on the test set."""
+    layer, k = best_layer(dict(layers))
+    figures, own = layers[layer]["k"][str(k)], layers[chosen["layer"]]["k"][str(chosen["k"])]
+    name = layers[layer]["protocol"]["set"]
+    if (layer, k) == (chosen["layer"], chosen["k"]):
+        return f"{name} would have chosen the same."
+    return (
+        f"{name} alone would have chosen {layer}, k={k} (AP {number(figures['ap'])}) instead of {chosen['layer']}, "
+        f"k={chosen['k']} ({number(own['ap'])}): no figure to report, but what a choice on few frames costs."
+    )
 
 
 def headline_section(found: Json, text: str) -> list[str]:

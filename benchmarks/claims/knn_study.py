@@ -26,7 +26,9 @@ KS = (1, 3, 5, 10, 20, 50)
 ROWS = 40_000
 """Rows of the bank wherever they are not what varies; fixed beforehand, not chosen."""
 SWEEP_CELLS = 700
-"""A sweep reads at most about so many cells of a frame, spread evenly, and the pixels under them."""
+"""A sweep reads at most about so many cells of a frame, spread evenly, and the pixels under them; fewer where a set has
+more frames than `USUAL_FRAMES`."""
+USUAL_FRAMES = 60
 Json = dict[str, Any]
 
 
@@ -67,7 +69,8 @@ class Study:
         return self._banks[layer, seed]
 
     def cells(self, which: FrameSet, layer: str, most: int = SWEEP_CELLS) -> Cells:
-        """The finest even choice of cells with at most so many in a frame."""
+        """The finest even choice of cells with at most so many in a frame, as many in all for a large set as a usual."""
+        most = min(most, most * USUAL_FRAMES // len(self.frames(which)))
         height, width = self.frames(which)[0].grid(layer)
         step = 1
         while Cells(step).of((height, width)).size > most:
@@ -85,7 +88,7 @@ class Study:
             "frames": len(frames),
             "input": list(first["input"]),
             "labels": list(first["image"]),
-            "cells": "all" if step == 1 else f"every {step}th in both directions, and the pixels under them",
+            "cells": "all" if step == 1 else f"1 in {step} in both directions, and the pixels under them",
             "bank": self.network.bank.title,
             "bank_frames": len(self.frames(self.network.bank)),
             "seeds": list(seeds),
