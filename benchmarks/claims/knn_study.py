@@ -69,7 +69,7 @@ class Study:
         return self._banks[layer, seed]
 
     def cells(self, which: FrameSet, layer: str, most: int = SWEEP_CELLS) -> Cells:
-        """The finest even choice of cells with at most so many in a frame, as many in all for a large set as a usual."""
+        """The finest even choice of at most so many cells in a frame; in all as many for a large set as a usual one."""
         most = min(most, most * USUAL_FRAMES // len(self.frames(which)))
         height, width = self.frames(which)[0].grid(layer)
         step = 1
