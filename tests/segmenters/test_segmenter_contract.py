@@ -58,6 +58,7 @@ BUILDERS = {
     "smp": lambda: _extra("smp", arch="fpn", encoder="resnet18", classes=CLASSES, void=True, size=(64, 96)),
     "timm": lambda: _extra("timm", model="test_convnext"),
     "bundled": lambda: load_segmenter("bundled"),
+    "bundled-mask": lambda: load_segmenter("bundled-mask"),
     "hf": lambda: load_segmenter(tiny_model("segformer", CLASSES)),
 }
 # One name, three kinds of network.

@@ -15,12 +15,19 @@ from anomseg.segmenters.base import Segmenter
 from anomseg.segmenters.saved import is_segmenter_directory, load_saved_segmenter
 
 BUNDLED = Path(__file__).parent / "weights" / "bundled"
+BUNDLED_MASK = Path(__file__).parent / "weights" / "bundled-mask"
 
 SEGMENTERS.register(
     "bundled",
     "anomseg.segmenters.catalog:load_bundled",
     "small road-scene network, CamVid's eleven classes, shipped with the package (non-commercial weights)",
     tags=("logits", "features", "weights"),
+)
+SEGMENTERS.register(
+    "bundled-mask",
+    "anomseg.segmenters.catalog:load_bundled_mask",
+    "small mask transformer (Mask2Former), CamVid's eleven classes, shipped with the package (non-commercial weights)",
+    tags=("logits", "masks", "features", "weights"),
 )
 SEGMENTERS.register(
     "erfnet",
@@ -95,8 +102,21 @@ def load_bundled(size: tuple[int, int] | None = None) -> Segmenter:
     Args:
         size: Working size ``(height, width)`` other than its own.
     """
-    segmenter = load_saved_segmenter(BUNDLED, **({"size": size} if size else {}))
-    segmenter.title = "bundled"
+    return _shipped(BUNDLED, size)
+
+
+def load_bundled_mask(size: tuple[int, int] | None = None) -> Segmenter:
+    """The mask transformer that ships with the package, on the bundled segmenter's encoder.
+
+    Args:
+        size: Working size ``(height, width)`` other than its own.
+    """
+    return _shipped(BUNDLED_MASK, size)
+
+
+def _shipped(folder: Path, size: tuple[int, int] | None) -> Segmenter:
+    segmenter = load_saved_segmenter(folder, **({"size": size} if size else {}))
+    segmenter.title = folder.name
     return segmenter
 
 
