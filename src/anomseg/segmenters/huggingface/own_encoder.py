@@ -85,12 +85,15 @@ class EncoderBackbone(BackboneMixin, PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """PyTorch's own initial values stay."""
 
-    def forward(self, pixel_values: Tensor, **_: Any) -> BackboneOutput:
+    def forward(  # type: ignore[override]
+        self, pixel_values: Tensor, **_: Any
+    ) -> BackboneOutput:
         """Maps of the stages asked for, ``(B, D, h, w)`` each."""
         named: dict[str, Tensor] = self.trunk(pixel_values)
         if self.config.kind == "erfnet":
             named["coarse"] = F.avg_pool2d(named["encoder"], 2)
-        return BackboneOutput(feature_maps=tuple(named[name] for name in self.out_features))
+        maps: Any = tuple(named[name] for name in self.out_features)
+        return BackboneOutput(feature_maps=maps)
 
     def load(self, state: Mapping[str, Tensor], what: str) -> None:
         """Set the weights from a checkpoint of a whole network of ours, or of ERFNet.
