@@ -359,6 +359,8 @@ def test_the_whole_command_on_made_frames(study, tmp_path, monkeypatch):
     found = knn.measured(study)
     assert set(found) >= {"headline", "rows_k", "images", "rows_all", "clean", "compression", "layers_test"}
     assert found["headline"]["figures"]["knn"]["frames"] == 4
+    assert found["usual"]["choice"] == {"layer": "head", "k": 3, "upsample": "nearest"}
+    assert found["usual"]["figures"]["energy"] == found["headline"]["figures"]["energy"]
     assert found["images"]["draws"]["0"]["4"]["less_all"]["ap"]["value"] == 0
     doc = tmp_path / "d" / "x.md"
     options = knn.parsed(["--data", "DATA", "--work", str(tmp_path / "w"), "--doc", str(doc)])

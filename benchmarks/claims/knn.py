@@ -21,7 +21,7 @@ import torch
 from knn_cache import Cache
 from knn_choice import choose, layer_figures, upsampling
 from knn_figures import FIGURES
-from knn_headline import clean, headline
+from knn_headline import clean, headline, usual
 from knn_networks import compare, rival, untouched
 from knn_page import page
 from knn_plan import HELD_OUT, FrameSet, Network, bundled, erfnet, held_out
@@ -71,6 +71,7 @@ def units(study: Study) -> dict[str, Callable[[], Json]]:
         "untouched": lambda: untouched(study, choice),
         "clean": over_clean,
         "layers_test": lambda: over_layers(network.test),
+        "usual": lambda: usual(study, network.test, choice),
         "headline_select": lambda: headline(study, network.select, choice),
     }
 
@@ -103,8 +104,10 @@ def verdicts_of(title: str, found: Json) -> list[Verdict]:
         verdicts.append(transformer_suits(title, found["compared"]))
     if "untouched" in found:
         verdicts.append(leaves_primary(title, found["untouched"]))
-    for name in ("knn", "cdnp:energy") if "headline" in found else ():
-        verdicts.append(beats_controls(f"{title}, {name}", found["headline"], name))
+    for unit, kind in (("headline", "chosen"), ("usual", "defaults")):
+        if unit in found:
+            names = ("knn", "cdnp:energy")
+            verdicts += [beats_controls(f"{title}, {name}, {kind}", found[unit], name) for name in names]
     return verdicts
 
 

@@ -13,13 +13,16 @@ from knn_density import CONTROLS, DENSITIES, control_map, densities, density_sco
 from knn_measure import Map, Measured, difference, false_alarms, of_cells, of_maps, spread, tally
 from knn_plan import FrameSet
 from knn_search import Cells, greatest_distance, nested_search
-from knn_study import Json, Study
+from knn_study import Json, NotMeasured, Study
 from numpy.typing import NDArray
 
+from anomseg.detectors.features import default_feature
+from anomseg.metrics import PerImage
 from anomseg.scores import combine_dnp
 
 PARTS = ("knn", "cdnp:energy", "energy", "max_logit")
 ALARMS = ("knn", "cdnp:energy", *PARAMETRIC, *DENSITIES)
+States = dict[str, Measured]
 Cellwise = Mapping[str, Sequence[NDArray[np.float32]]]
 
 
@@ -41,7 +44,7 @@ def ranges(study: Study, k: int, layer: str) -> Json:
         }
         return {"parametric": found, "distance": greatest_distance(study.bank(layer), k)}
 
-    return study.once("ranges", make, k=k, layer=layer)
+    return study.once(f"ranges-{layer}-{k}", make, k=k, layer=layer)
 
 
 def distances(study: Study, which: FrameSet, choice: Choice) -> list[NDArray[np.float32]]:
@@ -89,6 +92,20 @@ def all_cells(study: Study, which: FrameSet, choice: Choice) -> Cellwise:
     return found
 
 
+def _states(study: Study, which: FrameSet, choice: Choice, maps: Mapping[str, Map], cellwise: Cellwise) -> States:
+    """Measure maps one after the other; cells that are repeated over their pixels without making the map."""
+    frames = study.frames(which)
+    tallies = [tally(one, choice.layer, Cells()) for one in frames]
+    states = {}
+    for name, score in maps.items():
+        if name in cellwise and choice.upsample == "nearest":
+            states[name] = of_cells(frames, tallies, cellwise[name])
+        else:
+            states[name] = of_maps(frames, score)
+        study.say(f"{which.title}: {name} AP {states[name].result.ap:.3f}")
+    return states
+
+
 def headline(study: Study, which: FrameSet, choice: Choice) -> Json:
     """Figures, differences and thresholds at full label resolution."""
 
@@ -96,15 +113,9 @@ def headline(study: Study, which: FrameSet, choice: Choice) -> Json:
         frames, layer = study.frames(which), choice.layer
         cellwise = all_cells(study, which, choice)
         maps = maps_of(choice, cellwise, ranges(study, choice.k, layer))
-        tallies = [tally(one, layer, Cells()) for one in frames]
-        states: dict[str, Measured] = {}
-        for name, score in maps.items():
-            if name in cellwise and choice.upsample == "nearest":
-                states[name] = of_cells(frames, tallies, cellwise[name])
-            else:
-                states[name] = of_maps(frames, score)
-            study.say(f"{which.title}: {name} AP {states[name].result.ap:.3f}")
-            states[name].per_image.save(state_path(study, which, name))
+        states = _states(study, which, choice, maps, cellwise)
+        for name, state in states.items():
+            state.per_image.save(state_path(study, which, name))
         return {
             "protocol": study.protocol(which),
             "choice": choice.as_json(),
@@ -115,6 +126,39 @@ def headline(study: Study, which: FrameSet, choice: Choice) -> Json:
         }
 
     return study.once(f"headline-{which.key}", make, choice=choice.as_json())
+
+
+def usual(study: Study, which: FrameSet, choice: Choice) -> Json:
+    """The library's own defaults beside the choice: layer ``auto``, k = 3, nearest; nothing of it was chosen.
+
+    What does not read the features is taken over from the headline.
+
+    Raises:
+        NotMeasured: The default layer is none of those tried.
+    """
+    layer = default_feature(study.cache.segmenter)
+    if layer not in study.network.layers:
+        raise NotMeasured("usual")
+    plain = Choice(layer, 3, "nearest")
+    kept = headline(study, which, choice)
+
+    def make() -> Json:
+        cellwise = all_cells(study, which, plain)
+        maps = maps_of(plain, cellwise, ranges(study, plain.k, layer))
+        own = {name: score for name, score in maps.items() if name in cellwise or name.startswith("cdnp:")}
+        states = _states(study, which, plain, own, cellwise)
+        every: dict[str, Measured | PerImage] = {
+            name: states[name] if name in states else PerImage.load(state_path(study, which, name)) for name in maps
+        }
+        return {
+            "protocol": study.protocol(which),
+            "choice": plain.as_json(),
+            "figures": {name: states[name].figures() if name in states else kept["figures"][name] for name in maps},
+            "differences": {f"{one} - {two}": difference(every[one], every[two]) for one, two in pairs()},
+            "parts": {},
+        }
+
+    return study.once(f"usual-{which.key}", make, choice=plain.as_json())
 
 
 def state_path(study: Study, which: FrameSet, name: str) -> Path:

@@ -179,8 +179,9 @@ def false_alarms(frames: Sequence[CachedFrame], score: Map, threshold: float, se
     return {"share": float(flags.sum() / pixels.sum()), "ci95": limits, "frames": len(frames), "groups": len(pixels)}
 
 
-def difference(first: Measured, second: Measured, seed: int = 0) -> dict[str, Any]:
+def difference(first: Measured | PerImage, second: Measured | PerImage, seed: int = 0) -> dict[str, Any]:
     """First less second in AP, AUROC and FPR95 on the same frames, with paired intervals, ready for JSON."""
-    paired = paired_difference(first.per_image, second.per_image, SAMPLES, seed)
+    states = [one.per_image if isinstance(one, Measured) else one for one in (first, second)]
+    paired = paired_difference(states[0], states[1], SAMPLES, seed)
     limits = paired.intervals.figures or {}
     return {name: {"value": value, "ci95": list(limits.get(name, ()))} for name, value in paired.difference.items()}

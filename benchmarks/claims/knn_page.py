@@ -271,6 +271,7 @@ def _ap_fpr(figures: Json) -> list[str]:
 
 SECTIONS: tuple[tuple[str, Callable[[Json], list[str]]], ...] = (
     ("headline", lambda found: headline_section(found, "chosen configuration")),
+    ("usual", lambda found: headline_section(found, "the library's defaults, not chosen on anything")),
     ("headline_select", lambda found: headline_section(found, "the frames chosen on")),
     ("untouched", untouched_section),
     ("rows_k", rows_section),
