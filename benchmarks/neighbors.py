@@ -92,13 +92,12 @@ def take_turns(works: dict[str, Work], repeats: int) -> tuple[dict[str, Timing],
 
 
 def peak_growth(name: str, bank_file: str, query_file: str) -> float:
-    """MB by which a search raises the peak resident size of this (fresh) process."""
+    """MB by which a search, and making its index, raises the peak resident size of this (fresh) process."""
     bank, queries = (torch.from_numpy(np.load(file)) for file in (bank_file, query_file))
-    index = build_index(bank) if name == "exact" else None
-    run: Callable[[Tensor], Tensor] = (lambda q: index.distances(q, K)) if index else (lambda q: plain(q, bank))
-    run(queries[:1])  # libraries set themselves up
+    run = plain if name == "cdist" else lambda q, table: build_index(table).distances(q, K)
+    run(queries[:8], bank[:8])  # libraries set themselves up
     before = peak_resident()
-    run(queries)
+    run(queries, bank)
     return peak_resident() - before
 
 

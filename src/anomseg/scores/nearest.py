@@ -88,9 +88,12 @@ def centred_bank(rows: Tensor) -> CentredBank:
         raise DataError(f"the bank is empty {tuple(rows.shape)}; collect features of at least one frame")
     some = rows[:: max(1, len(rows) // 4096)].double()
     centre = some.mean(0).float().nan_to_num()
-    chunk = max(1, BUDGET // 16 // rows.shape[1])
-    halves = [(part.double() - centre).square().sum(1) / 2 for part in rows.split(chunk)]
-    half_norms = torch.cat(halves)
+    chunk = max(1, BUDGET // 64 // rows.shape[1])
+    # Filled in place: small results kept between large temporaries would spread the heap over hundreds of MB.
+    half_norms = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
+    for first in range(0, len(rows), chunk):
+        part = rows[first : first + chunk].double() - centre
+        half_norms[first : first + chunk] = part.square_().sum(1) / 2
     if not bool(half_norms.isfinite().all()):
         bad = int((~half_norms.isfinite()).nonzero()[0])
         raise DataError(f"row {bad} of the bank holds NaN or infinity; fit on frames whose features are finite")
@@ -150,11 +153,12 @@ def distances_to(queries: Tensor, bank: Tensor, rows: Tensor) -> Tensor:
         ``(N, C)`` in the queries' type; infinity where there is no row.
     """
     count = max(1, BUDGET // 4 // (queries.element_size() * max(1, queries.shape[1] * rows.shape[1])))
-    parts = []
-    for part, which in zip(queries.split(count), rows.split(count), strict=True):
-        taken = bank[which.clamp(0, len(bank) - 1).flatten()].to(part.dtype).view(*which.shape, bank.shape[1])
-        parts.append(torch.linalg.vector_norm(taken.sub_(part[:, None]), dim=2))
-    distances = torch.cat(parts) if parts else queries.new_empty(rows.shape)
+    distances = queries.new_empty(rows.shape)
+    for first in range(0, len(rows), count):
+        part, which = queries[first : first + count], rows[first : first + count]
+        taken = bank[which.clamp(0, len(bank) - 1).flatten()].to(part.dtype)
+        taken = taken.view(*which.shape, bank.shape[1]).sub_(part[:, None])
+        distances[first : first + count] = torch.linalg.vector_norm(taken, dim=2)
     return distances.masked_fill_((rows < 0) | (rows >= len(bank)), math.inf)
 
 

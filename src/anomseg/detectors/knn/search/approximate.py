@@ -24,6 +24,9 @@ from anomseg.errors import ConfigError
 from anomseg.scores.nearest import BUDGET, CentredBank, centred_bank, check_queries, distances_to, nearest
 from anomseg.segmenters.guarded import import_extra
 
+PARTS = 128
+"""Codes of a vector at most, unless asked for more: each costs time, and candidates are ranked again anyway."""
+
 
 class FaissIndex:
     """A bank in a FAISS index; features are centred first, which keeps float32 products exact enough.
@@ -120,13 +123,13 @@ def pq(
         seed: Of the k-means.
         nlist: Cells; the root of the bank's size by default.
         nprobe: Cells that are searched for each query.
-        m: Parts of a vector, each with a code of its own; a divisor of D, by default the largest up to D / 2.
+        m: Parts of a vector, each with a code of its own; a divisor of D, by default the largest up to D / 2 and 128.
         nbits: Bits of a code, 4 (scanned with vector instructions) or 8.
         rerank: Candidates for each neighbour that are ranked again; 0 returns approximate distances.
     """
     faiss, table = _faiss(), centred_bank(bank)
     cells, probes = _cells(table, nlist, nprobe)
-    parts = whole("m", m) if m is not None else _largest_divisor(table.width, max(1, table.width // 2))
+    parts = whole("m", m) if m is not None else _largest_divisor(table.width, max(1, min(table.width // 2, PARTS)))
     if table.width % parts:
         raise ConfigError(f"m={parts} does not divide the features' {table.width} channels; give a divisor")
     if nbits not in (4, 8):
