@@ -157,7 +157,7 @@ def write(options: argparse.Namespace, studies: dict[str, Json]) -> None:
         value = getattr(options, name)
         if value != getattr(defaults, name):
             words.append(f"--{name.replace('_', '-')} {text.format(value)}")
-    write_text(options.doc, page(studies, verdicts, list(drawn), " ".join(words)))
+    write_text(options.doc, page(studies, verdicts, list(drawn), " ".join(words), options.rows))
     for verdict in verdicts:
         sys.stdout.write(f"{verdict.claim} {verdict.network}: {verdict.word}\n")
     sys.stdout.write(f"written to {options.doc}\n")
@@ -169,6 +169,8 @@ SHOWN = {
     "held_out": f"camvid-no-{HELD_OUT}",
     "transformer": "TRANSFORMER",
     "convolution": "CONVOLUTION",
+    "rows": "{}",
+    "limit": "{}",
 }
 
 

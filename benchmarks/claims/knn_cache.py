@@ -164,7 +164,8 @@ class Cache:
             write_json(path, own)
         elif read_json(path) != own:
             raise ConfigError(
-                f"{self.root} holds features of another network or other layers; delete it or change --work"
+                f"{self.root} holds features of another network or other layers; delete it together with the units "
+                f"called {self.network.key}-*, or change --work"
             )
 
     @torch.inference_mode()

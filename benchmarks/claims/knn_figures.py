@@ -8,6 +8,7 @@ from statistics import mean
 from typing import Any
 
 from knn_cache import PARAMETRIC
+from PIL import Image
 
 from anomseg.report.figures import COLOURS
 
@@ -25,7 +26,10 @@ def _drawn(panels: int, draw: Callable[[Sequence[Any]], None], height: float = 3
     draw(list(figure.subplots(1, panels, squeeze=False)[0]))
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=80, metadata={"Software": None})
-    return stream.getvalue()
+    small = io.BytesIO()
+    # A plot has few colours, and a palette of them is a third of the size.
+    Image.open(stream).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    return small.getvalue()
 
 
 def _band(axes: Any, points: Sequence[tuple[float, Json]], label: str, colour: str) -> None:
@@ -49,7 +53,7 @@ def images_figure(studies: Studies) -> bytes:
                 else:
                     own.plot(*zip(*[(x, y["ap"]) for x, y in points], strict=True), color=colour, label=f"draw {draw_}")
             own.set(xscale="log", xlabel="images in the bank", title=title)
-            own.legend(fontsize=7)
+            own.legend(fontsize=7, framealpha=0.5)
         axes[0].set_ylabel("AP")
 
     return _drawn(len(studies), draw)
@@ -107,7 +111,7 @@ def gains_figure(studies: Studies) -> bytes:
             own.axhline(0, color="#444444", linewidth=0.8)
             own.set_xticks(range(len(PARAMETRIC)), PARAMETRIC, fontsize=7)
             own.set_title(title, fontsize=9)
-            own.legend(fontsize=7)
+            own.legend(fontsize=7, framealpha=0.5)
         axes[0].set_ylabel("gain in AP of cDNP")
 
     return _drawn(len(studies), draw)

@@ -32,7 +32,7 @@ INTRODUCTION = [
     "data set can be had. Tier cpu.",
     "",
     "Layer, k and upsampling are chosen once, on RoadAnomaly21 val (ten frames) or on CamVid val, by the greatest AP "
-    f"among k = {', '.join(map(str, CHOICE_KS))} and all layers listed; the bank has {ROWS} rows, fixed beforehand. "
+    f"among k = {', '.join(map(str, CHOICE_KS))} and all layers listed; the bank has {{rows}} rows, fixed beforehand. "
     "RoadAnomaly and CamVid test are looked at with that choice; what else they show was not chosen on. A cell's score "
     "is repeated over its pixels in every sweep; figures are over the pixels of the cells read, at full label "
     "resolution.",
@@ -56,7 +56,13 @@ CLAIMS = {
 }
 
 
-def page(studies: Mapping[str, Json], verdicts: Sequence[Verdict], pictures: Sequence[str], command: str) -> str:
+def page(
+    studies: Mapping[str, Json],
+    verdicts: Sequence[Verdict],
+    pictures: Sequence[str],
+    command: str,
+    bank_rows: int = ROWS,
+) -> str:
     """The document.
 
     Args:
@@ -64,12 +70,14 @@ def page(studies: Mapping[str, Json], verdicts: Sequence[Verdict], pictures: Seq
         verdicts: What they come to.
         pictures: Names of the pictures drawn.
         command: How it was made.
+        bank_rows: Rows of the bank where they are not what varies.
     """
-    lines = [*INTRODUCTION, "## Verdicts", ""]
+    lines = [*(line.format(rows=bank_rows) for line in INTRODUCTION), "## Verdicts", ""]
     lines.insert(2, f"Written by `{command}`; do not edit.")
     for claim, text in CLAIMS.items():
         own = [verdict.word for verdict in verdicts if verdict.claim == claim]
-        lines.append(f"- **{claim}**: {over_networks(own)}. Claim: {text}.")
+        count = f" (measured on {len(own)} of {len(studies)} networks)" if own else ""
+        lines.append(f"- **{claim}**: {over_networks(own)}{count}. Claim: {text}.")
     lines += ["", *verdict_table([verdict for verdict in verdicts if verdict.claim in CLAIMS])]
     lines += ["A method counts as working on a set where it beats every control (same rule):", ""]
     lines += verdict_table([verdict for verdict in verdicts if verdict.claim not in CLAIMS])
