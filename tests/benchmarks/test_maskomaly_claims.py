@@ -12,7 +12,7 @@ CLAIMS = Path(__file__).parents[2] / "benchmarks" / "claims"
 @pytest.fixture
 def claims(monkeypatch):
     monkeypatch.syspath_prepend(str(CLAIMS))
-    import maskomaly  # noqa: PLC0415 - a script beside the package
+    import maskomaly
 
     yield maskomaly
     for name in ("maskomaly", "mask_families"):
@@ -78,6 +78,6 @@ def test_a_trained_network_has_to_be_clear_of_random_weights(claims, tmp_path):
 
 
 def test_it_runs_on_every_family(claims):
-    from mask_families import families  # noqa: PLC0415 - beside the script
+    from mask_families import families
 
     assert set(families().values()) == {True}
