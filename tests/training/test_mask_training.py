@@ -216,3 +216,25 @@ def test_answers_come_layer_by_layer_and_using_it_costs_the_last_alone(network):
     output = network(batch)
     torch.testing.assert_close(output.mask_logits, answers[-1].mask_logits)
     torch.testing.assert_close(output.class_logits, answers[-1].class_logits)
+
+
+@pytest.mark.parametrize("short", [torch.bfloat16, torch.float16])
+def test_mixed_precision_shortens_the_network_and_not_its_losses(settings, network, short, monkeypatch):
+    """Sums over queries, the floor of a claim and the matching stay in float32."""
+    batch = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(1))
+    rows = torch.ones(1, 32, 48, dtype=torch.int64)
+    rows[:, :16] = 2
+    module = module_of(settings, network.eval()).eval()
+    answers = [MaskAnswer(one.class_logits.detach(), one.mask_logits.detach()) for one in network.training_masks(batch)]
+    nobody = answers[-1].mask_logits.clone()
+    nobody[..., :4] = -40.0  # no query claims these pixels: float16 has no number that small
+    answers[-1] = MaskAnswer(answers[-1].class_logits, nobody)
+    monkeypatch.setattr(type(network), "training_masks", lambda *_: answers)
+    torch.manual_seed(7)
+    wanted, logits = module.losses(batch, rows)
+    torch.manual_seed(7)
+    with torch.autocast("cpu", dtype=short):
+        loss, map_ = module.losses(batch, rows)
+    assert torch.equal(map_, logits)
+    assert torch.equal(loss, wanted)
+    assert torch.isfinite(loss)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from anomseg.errors import CompatibilityError
@@ -25,6 +28,14 @@ class MaskModule(SegmentationModule):
         if not isinstance(self.segmenter, MaskSupervision):
             raise CompatibilityError(f"{self.segmenter.registry_name} has no masks to train")
         answers = self.segmenter.training_masks(batch)
+        # The networks run in short numbers, where asked; sums over queries and what is matched by them do not: float16
+        # has no number as small as the floor of a claim.
+        with torch.autocast(batch.device.type, enabled=False):
+            return self._losses_of(self.segmenter, answers, rows)
+
+    def _losses_of(
+        self, segmenter: MaskSupervision, answers: Sequence[MaskAnswer], rows: Tensor
+    ) -> tuple[Tensor, Tensor]:
         last = answers[-1]
         logits = derived_logits(mask_semantic(last.class_logits.float(), last.mask_logits.float()))
         loss = logits.sum() * 0.0
@@ -37,7 +48,7 @@ class MaskModule(SegmentationModule):
         if known:
             chosen = [index for index, _ in known]
             parts = [MaskAnswer(one.class_logits[chosen], one.mask_logits[chosen]) for one in answers]
-            loss = loss + self.segmenter.mask_loss(
+            loss = loss + segmenter.mask_loss(
                 parts, [masks for _, (masks, _) in known], [classes for _, (_, classes) in known]
             )
         return loss, logits
