@@ -114,6 +114,15 @@ def test_the_second_search_is_what_tells_them_apart(monkeypatch: pytest.MonkeyPa
     assert (found(queries, bank, 3) > expected * 1.001).any()
 
 
+@pytest.mark.parametrize("wild", [1e6, 1e12, 1e17])
+def test_one_wild_row_does_not_spoil_the_others(wild: float) -> None:
+    """Centred on the mean, which such a row moves, all others would look alike, in float64 too."""
+    bank = torch.randn(2000, 32, generator=torch.Generator().manual_seed(4))
+    bank[7] = wild
+    queries = torch.randn(60, 32, generator=torch.Generator().manual_seed(5))
+    assert found(queries, bank, 3).numpy() == pytest.approx(truth(queries, bank, 3).numpy(), rel=1e-6)
+
+
 def test_a_lowered_matmul_precision_costs_time_not_truth() -> None:
     bank = torch.randn(3000, 64, generator=torch.Generator().manual_seed(2)) * 10
     before = torch.get_float32_matmul_precision()

@@ -50,7 +50,7 @@ class CentredBank:
 
     Attributes:
         rows: ``(M, D)`` float16, bfloat16, float32 or float64, as they were given; possibly a memory map.
-        centre: ``(D,)`` near the rows' mean, exactly representable in float32.
+        centre: ``(D,)`` amid the rows, exactly representable in float32.
         half_norms: ``(M,)`` float64, half the squared length of each centred row.
         longest: The largest length of a centred row.
     """
@@ -87,7 +87,7 @@ def centred_bank(rows: Tensor) -> CentredBank:
     if not rows.numel():
         raise DataError(f"the bank is empty {tuple(rows.shape)}; collect features of at least one frame")
     some = rows[:: max(1, len(rows) // 4096)].double()
-    centre = some.mean(0).float().nan_to_num()
+    centre = some.median(0).values.float().nan_to_num()  # no single wild row moves it, as it would move the mean
     chunk = max(1, BUDGET // 64 // rows.shape[1])
     # Filled in place: small results kept between large temporaries would spread the heap over hundreds of MB.
     half_norms = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
