@@ -267,11 +267,14 @@ def pack(
         The lines of the report.
 
     Raises:
-        ConfigError: ``out`` holds something else.
+        ConfigError: ``out`` holds something else, or data that are to be packed.
         DataError: Data are missing, do not fit, or read back otherwise than they should.
     """
     if not roots:
         raise ConfigError("nothing to pack; give --camvid DIR or --idd-lite DIR")
+    for root in roots.values():
+        if root.resolve().is_relative_to(out.resolve()):
+            raise ConfigError(f"{root} lies in {out}, where an earlier pack is deleted; choose another --out")
     make_room(out)
     sources = find_sources(roots, splits)
     beside = tree_bytes(tree) if tree else 0

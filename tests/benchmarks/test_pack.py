@@ -127,6 +127,15 @@ def test_a_folder_of_something_else_is_left_alone(script, camvid, tmp_path):
     assert (other / "camvid" / "notes.txt").read_text() == "kept"
 
 
+def test_what_is_packed_must_not_lie_where_an_earlier_pack_is_deleted(script, camvid, tmp_path):
+    out = tmp_path / "packed"
+    script.pack({"camvid": camvid}, out, 60)
+    before = sorted(out.rglob("*"))
+    with pytest.raises(script.ConfigError, match="where an earlier pack is deleted"):
+        script.pack({"camvid": out / "camvid"}, out, 60)
+    assert sorted(out.rglob("*")) == before
+
+
 def test_a_second_pack_replaces_the_first(script, camvid, tmp_path):
     out = tmp_path / "packed"
     script.pack({"camvid": camvid}, out, 60)
