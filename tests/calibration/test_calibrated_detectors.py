@@ -287,3 +287,15 @@ def test_predictions_on_the_calibrated_scale(tree, network, tmp_path):
 def calibration_of_made(detector, network):
     calibrate_detector(detector, network, frames(), decades=3)
     return calibration_of(detector)
+
+
+def test_a_whole_number_given_for_an_option_is_the_same_after_loading(network, tmp_path):
+    """JSON and option types make 2.0 of 2."""
+    detector = create_detector("energy", temperature=2)
+    calibrate_detector(detector, network, frames())
+    save_detector(detector, tmp_path / "saved")
+    loaded = load_detector(tmp_path / "saved")
+    assert calibration_of(loaded).sha256 == calibration_of(detector).sha256
+    loaded.temperature = 2.5
+    with pytest.raises(CompatibilityError, match="other options"):
+        calibration_of(loaded)

@@ -125,7 +125,7 @@ def calibration_of(detector: Detector) -> TailScale | None:
     kind = saved.content.get("kind")
     if kind != KIND:
         raise DataError(f"{detector.registry_name} has a calibration of kind {kind!r}, not {KIND}; update anomseg")
-    if saved.content.get("detector") != _identity(detector):
+    if not _same_detector(saved.content.get("detector"), _identity(detector)):
         raise CompatibilityError(
             f"{detector.registry_name} was fitted again or has other options than when it was calibrated; run "
             "'anomseg calibrate' again"
@@ -138,6 +138,15 @@ def _identity(detector: Detector) -> dict[str, Any]:
     options = json.dumps(detector.get_params(), sort_keys=True, default=str)
     frames = (detector.fitted_on or {}).get("sha256")
     return {"name": detector.registry_name, "options": options, "fitted_on_sha256": frames}
+
+
+def _same_detector(before: Any, now: dict[str, Any]) -> bool:
+    """Whether two identities agree; options by value, since what was given as 2 is read back as 2.0."""
+    try:
+        options = [json.loads(identity["options"]) for identity in (before, now)]
+    except (TypeError, KeyError, ValueError):
+        return False
+    return bool({**before, "options": None} == {**now, "options": None} and options[0] == options[1])
 
 
 def notes_on(calibration: SavedCalibration) -> list[str]:
