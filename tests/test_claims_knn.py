@@ -147,7 +147,7 @@ def test_extraction_goes_on_where_it_was_stopped(study, tmp_path):
 def test_features_of_another_network_are_not_taken_for_its_own(study):
     with torch.no_grad():
         study.cache.segmenter.head.bias += 1
-    with pytest.raises(ConfigError, match="another network"):
+    with pytest.raises(ConfigError, match=r"another network.*units called made-"):
         study.cache.fill(lambda text: None)
 
 
@@ -371,6 +371,10 @@ def test_the_whole_command_on_made_frames(study, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "w" / "results.json").read_text())["verdicts"]
     again = replace(study, finished_only=True)
     assert knn.measured(again)["headline"] == found["headline"]
+    fewer = ["--data", "DATA", "--work", str(tmp_path / "w"), "--doc", str(doc), "--rows", "300", "--limit", "4"]
+    knn.write(knn.parsed(fewer), {})
+    text = doc.read_text()
+    assert all(words in text for words in ("--rows 300 --limit 4`", "the bank has 300 rows"))
 
 
 def test_a_page_of_nothing_says_so(tmp_path):
