@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anomseg.detectors.base import Detector
-from anomseg.errors import CompatibilityError
+from anomseg.errors import CompatibilityError, ConfigError
 from anomseg.segmenters.base import Segmenter, Size
 from anomseg.segmenters.scene import Scene
 from anomseg.types import Needs
@@ -45,6 +45,9 @@ class FeatureDetector(Detector):
     Args:
         feature: Name of the feature map, or several joined by ``+``, see `feature_map`; ``"auto"`` is
             `default_feature`. ``fitted_on`` says which it was.
+
+    Raises:
+        ConfigError: ``feature`` names none.
     """
 
     stride: int = 0
@@ -52,6 +55,8 @@ class FeatureDetector(Detector):
 
     def __init__(self, feature: str = AUTO) -> None:
         super().__init__()
+        if not feature_names(feature):
+            raise ConfigError(f"feature must be auto, a name, or names joined by {JOINT}, got {feature!r}")
         self.feature = feature
 
     @property

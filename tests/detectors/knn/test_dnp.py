@@ -353,9 +353,12 @@ class TestRefused:
         ("options", "message"),
         [
             ({"k": 0}, "k must be a whole number"),
-            ({"rows": -1}, "rows must be"),
+            ({"rows": -1}, "rows must be a whole number, 0 or above, got -1"),
+            ({"feature": "+"}, "feature must be auto, a name, or names joined by"),
+            ({"feature": ""}, "feature must be auto"),
             ({"rows": 2}, "k=3 neighbours of a bank of 2 rows"),
             ({"compress": "kmeans", "compressed_rows": 2}, "k=3 neighbours of a bank of 2 rows"),
+            ({"compress": "coreset", "rows": 500}, "rows=500 cannot be compressed to compressed_rows=10000"),
             ({"reduction": "median"}, "reduction"),
             ({"balance": "image"}, "balance"),
             ({"upsample": "bicubic"}, "upsample"),

@@ -105,6 +105,11 @@ class KNN(FeatureDetector):
         smallest = min(self.rows or self.k, self.compressed_rows if compress != "none" else self.k)
         if smallest < self.k:
             raise ConfigError(f"k={self.k} neighbours of a bank of {smallest} rows; give a smaller k or more rows")
+        if self.compress != "none" and 0 < self.rows < self.compressed_rows:
+            raise ConfigError(
+                f"a bank of rows={self.rows} cannot be compressed to compressed_rows={self.compressed_rows}; "
+                "ask for fewer"
+            )
         self._state: dict[str, Tensor] = {}
         self._indices: dict[torch.device, NeighborIndex] = {}
 
@@ -261,4 +266,6 @@ def whole_or_none(name: str, value: int) -> int:
         >>> whole_or_none("rows", 0)
         0
     """
-    return 0 if value == 0 and not isinstance(value, bool) else whole(name, value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigError(f"{name} must be a whole number, 0 or above, got {value!r}")
+    return value
