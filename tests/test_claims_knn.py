@@ -307,21 +307,33 @@ def test_one_contradiction_refutes_and_one_open_check_leaves_open():
 
 @pytest.mark.parametrize(("low", "seconds", "word"), [(-0.01, 0.5, "supported"), (-0.03, 0.5, "undecided")])
 def test_small_banks_may_lose_a_little(low, seconds, word):
-    draws = {str(draw): {"20": {"less_all": gain(low, 0.0)}, "1": {"less_all": gain(-1, -1)}} for draw in range(3)}
+    few = {"less_all": gain(low, 0.0), "figures": {"ap": 0.3}}
+    draws = {str(draw): {"20": few, "1": {"less_all": gain(-1, -1)}} for draw in range(3)}
     timing = {"search": {"10000": [seconds, seconds]}, "forward": [1.0, 1.2]}
     assert small_banks("n", {"draws": draws}, timing).word == word
     slow = {"search": {"10000": [2.0, 3.0]}, "forward": [1.0, 1.2]}
     assert small_banks("n", {"draws": draws}, slow).word == "not supported"
 
 
+def swept(ap=0.3, **differences):
+    found = {key.replace("_", "/"): own for key, own in differences.items()}
+    return {"differences": found, "figures": {key: {"ap": ap} for key in found}}
+
+
 def test_robust_means_within_the_margin_everywhere():
-    sweep = {"differences": {"1000/1": gain(-0.01, 0.01), "1000/50": gain(0.0, 0.015)}}
-    everything = {"rows": [4, 9], "difference": gain(-0.001, 0.001)}
-    assert robust("n", sweep, everything).word == "supported"
-    assert robust("n", {"differences": {**sweep["differences"], "9/9": gain(-0.2, -0.1)}}, everything).word == (
-        "not supported"
-    )
-    assert robust("n", sweep, {**everything, "difference": gain(0.01, 0.03)}).word == "undecided"
+    near = {"a_1": gain(-0.01, 0.01), "b_50": gain(0.0, 0.015)}
+    everything = {"rows": [4, 9], "difference": gain(-0.001, 0.001), "figures": {"all": {"ap": 0.3}}}
+    assert robust("n", swept(**near), everything).word == "supported"
+    assert robust("n", swept(**near, c_9=gain(-0.2, -0.1)), everything).word == "not supported"
+    assert robust("n", swept(**near), {**everything, "difference": gain(0.01, 0.03)}).word == "undecided"
+
+
+def test_a_margin_wider_than_the_figure_says_nothing():
+    assert robust("n", swept(0.008, a_1=gain(-0.001, 0.001)), None).word == "undecided"
+    assert robust("n", swept(0.008, a_1=gain(0.03, 0.04)), None).word == "not supported"
+    few = {"less_all": gain(-0.001, 0.001), "figures": {"ap": 0.008}}
+    timing = {"search": {"10000": [0.1]}, "forward": [1.0]}
+    assert small_banks("n", {"draws": {"0": {"20": few}}}, timing).word == "undecided"
 
 
 def test_combining_must_beat_both_parts_for_every_score():
