@@ -24,7 +24,8 @@ Progress = Callable[[Frame, FrameError | None], None]
 
 _LACKING = {
     "logits": "reads class logits, and {} has no classes; use a segmentation network rather than a backbone",
-    "masks": "reads the queries of a mask transformer, and {} has none; use MaskFormer, Mask2Former, OneFormer or EoMT",
+    "masks": "reads the queries of a mask transformer, and {} has none; use bundled-mask, or a "
+    "MaskFormer, Mask2Former, OneFormer or EoMT of yours",
     "features": "reads feature maps, and {} names none; use a network whose layers can be asked for",
     "void": "reads a void output, and {} has none; use a network that was trained with one, such as erfnet",
     "outlier_head": "reads an inlier/outlier head, and {} has none; train one with negatives",
@@ -178,8 +179,8 @@ class Detector:
         """
         if not self.is_fitted:
             raise CompatibilityError(
-                f"{self.registry_name} has not been fitted; run 'anomseg fit --detector {self.registry_name} ...' "
-                "and give the directory that it saves"
+                f"{self.registry_name} has not been fitted; run 'anomseg fit --detector {self.registry_name} ...' with "
+                "the same options, and give the directory that it saves"
             )
 
     @property

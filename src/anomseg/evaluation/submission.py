@@ -109,7 +109,7 @@ def submit(
         calibrated: Write scores on the scale of the detector's calibration.
         archive: Also write ``OUT/<method>-<dataset>.zip``.
         allow_missing: Go on where the folder lacks frames; the submission is then no whole one, and says so.
-        overwrite: Replace maps of other settings.
+        overwrite: Score every frame anew, replacing what is there, of other settings too.
         on_progress: Called after each frame.
 
     Raises:
@@ -209,7 +209,7 @@ def claim_folder(folder: Folder, record: Path, identity: str, *, overwrite: bool
             f"{folder.path_of_all} holds maps of other settings or images; give --overwrite to replace them, or "
             "another --method or --out"
         )
-    if not same:
+    if overwrite or not same:
         folder.clear()
     write_json(record, {"schema": SCHEMA, "identity": identity, "checked": False})
 

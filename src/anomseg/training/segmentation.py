@@ -250,7 +250,8 @@ class SegmentationStage:
         frozen = self.network.freeze_encoder
         if self.network.encoder_start:
             path = _checkpoint(self.network.encoder_start)
-            found["encoder"] = {"file": path.name, "sha256": sha256_of_file(path), "frozen": frozen}
+            name = "bundled" if self.network.encoder_start == "bundled" else path.name
+            found["encoder"] = {"file": name, "sha256": sha256_of_file(path), "frozen": frozen}
         if self.network.start:
             name = Path(self.network.start).name
             found["start"] = {"name": name, "sha256": segmenter.fingerprint(), "frozen_encoder": frozen}

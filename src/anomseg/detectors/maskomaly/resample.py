@@ -10,8 +10,9 @@ from anomseg.segmenters.base import Size
 
 
 def area_resize(maps: Tensor, size: Size) -> Tensor:
-    """Each new pixel is the mean of the area that it covers, OpenCV's ``INTER_AREA``.
+    """Each new pixel is the mean of the area that it covers, OpenCV's ``INTER_AREA`` where it shrinks.
 
+    Where it grows, pixels are repeated and mixed along the edges.
     PyTorch's ``mode="area"`` takes whole pixels only, and so counts some twice.
 
     Args:

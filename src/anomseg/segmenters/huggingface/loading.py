@@ -101,9 +101,7 @@ def load_transformers(
         if task_tokens is None and source.network.config.model_type == "oneformer":
             task_tokens = semantic_tokens(source.folder, int(source.network.config.task_seq_len))
         kind = MatchedSegmenter if source.network.config.model_type in TRAINABLE else TransformersSegmenter
-        segmenter = kind(
-            source.network, facts, classes, palette, size, negative, task_tokens, source.random_weights
-        )
+        segmenter = kind(source.network, facts, classes, palette, size, negative, task_tokens, source.random_weights)
     segmenter.title = source.title
     return segmenter
 
