@@ -11,8 +11,8 @@ from anomseg.cli.arguments import (
     add_run,
     open_detectors,
     open_segmenter_for,
-    parse_data,
 )
+from anomseg.cli.frames import add_selection, open_frames
 from anomseg.errors import EXIT_OK, EXIT_PARTIAL, ConfigError
 
 if TYPE_CHECKING:
@@ -36,16 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="in-distribution frames that the detector was not fitted on: NAME=ROOT[@SPLIT] ..., split val (or the "
         "set's own) where not given",
     )
-    parser.add_argument(
-        "--held-out", type=str, default=None, help="classes, with commas, that are to stay unseen, as in evaluate"
-    )
-    parser.add_argument(
-        "--held-out-images",
-        type=str,
-        default="drop",
-        help="what becomes of images that show a held-out class: drop them, or void its pixels only",
-    )
-    parser.add_argument("--limit", type=int, default=None, help="use the first frames of each data set only")
+    add_selection(parser)
     parser.add_argument(
         "--decades",
         type=float,
@@ -67,7 +58,7 @@ def run(options: Namespace) -> int:
         raise ConfigError("anomseg calibrate takes one detector at a time")
     name, detector = named[0]
     check_writable(options.out)
-    frames = _frames(options)
+    frames = open_frames(options.data, options, "val")
     segmenter = open_segmenter_for([detector], options)
     with Progress(f"calibrating {name}", options.quiet) as progress:
         done = itertools.count(1)
@@ -90,22 +81,3 @@ def run(options: Namespace) -> int:
         options.quiet,
     )
     return EXIT_PARTIAL if skipped else EXIT_OK
-
-
-def _frames(options: Namespace) -> list[Frame]:
-    from anomseg.data import dataset_spec, load_frames
-
-    frames: list[Frame] = []
-    for text in options.data:
-        dataset, root, split = parse_data(text)
-        if split is None and any(one.name == "val" for one in dataset_spec(dataset).splits):
-            split = "val"
-        frames += load_frames(
-            dataset,
-            root=root,
-            split=split,
-            held_out=options.held_out or (),
-            held_out_images=options.held_out_images if options.held_out else "keep",
-            limit=options.limit,
-        )
-    return frames

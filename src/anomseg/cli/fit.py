@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from anomseg.cli.arguments import DETECTOR_HELP, add_network, add_run, open_detectors, open_segmenter, parse_data
+from anomseg.cli.frames import add_selection, open_frames
 from anomseg.errors import EXIT_OK, EXIT_PARTIAL, ConfigError
 
 if TYPE_CHECKING:
@@ -40,16 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="labelled anomalies: NAME=ROOT[@SPLIT] ..., for a detector that picks something on them, such as "
         "maskomaly:profile=+anomaly; --limit holds for them too",
     )
-    parser.add_argument(
-        "--held-out", type=str, default=None, help="classes, with commas, that are to stay unseen, as in evaluate"
-    )
-    parser.add_argument(
-        "--held-out-images",
-        type=str,
-        default="drop",
-        help="what becomes of images that show a held-out class: drop them, or void its pixels only",
-    )
-    parser.add_argument("--limit", type=int, default=None, help="use the first frames of each data set only")
+    add_selection(parser)
     parser.add_argument("--out", type=str, required=True, help="directory of the saved detector")
     add_run(parser)
 
@@ -68,7 +60,8 @@ def run(options: Namespace) -> int:
     _check_data(name, detector, options)
     segmenter = open_segmenter(options)
     check_writable(options.out)
-    frames = _frames(options)
+    data = [f"{options.data[0]}={options.root}"] if options.root else options.data or ()
+    frames = open_frames(data, options, "train")
     anomalies = _anomalies(options)
     detector.needs(segmenter)
     with Progress(f"fitting {name}", options.quiet) as progress:
@@ -108,26 +101,6 @@ def _check_data(name: str, detector: Detector, options: Namespace) -> None:
         raise ConfigError("anomseg fit needs frames; write --data NAME=ROOT, such as --data camvid=CamVid")
     if options.root and len(options.data or ()) != 1:
         raise ConfigError("--root goes with a single --data NAME; write NAME=ROOT for several")
-
-
-def _frames(options: Namespace) -> list[Frame]:
-    """The in-distribution frames, split train where there is one and none was named."""
-    from anomseg.data import dataset_spec, load_frames
-
-    frames: list[Frame] = []
-    for text in [f"{options.data[0]}={options.root}"] if options.root else options.data or ():
-        benchmark, root, split = parse_data(text)
-        if split is None and any(one.name == "train" for one in dataset_spec(benchmark).splits):
-            split = "train"
-        frames += load_frames(
-            benchmark,
-            root=root,
-            split=split,
-            held_out=options.held_out or (),
-            held_out_images=options.held_out_images if options.held_out else "keep",
-            limit=options.limit,
-        )
-    return frames
 
 
 def _anomalies(options: Namespace) -> list[Frame]:
