@@ -106,4 +106,4 @@ def test_a_score_that_the_network_cannot_give_is_refused(network, data, tmp_path
     assert run([*arguments, "--segmenter", f"hf:{network[0]}", "--detector", "uno"]) == 2
     assert "negative=CLASS" in capsys.readouterr().err
     assert run([*arguments, "--segmenter", "bundled", "--detector", "rba"]) == 2
-    assert "use MaskFormer" in capsys.readouterr().err
+    assert "use bundled-mask" in capsys.readouterr().err
