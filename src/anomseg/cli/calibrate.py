@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
 from anomseg.cli.arguments import (
@@ -17,9 +16,6 @@ from anomseg.errors import EXIT_OK, EXIT_PARTIAL, ConfigError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
-
-    from anomseg.errors import FrameError
-    from anomseg.types import Frame
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -61,13 +57,7 @@ def run(options: Namespace) -> int:
     frames = open_frames(options.data, options, "val")
     segmenter = open_segmenter_for([detector], options)
     with Progress(f"calibrating {name}", options.quiet) as progress:
-        done = itertools.count(1)
-
-        def report(frame: Frame, error: FrameError | None) -> None:
-            progress(next(done), len(frames))
-            if error is not None:
-                warn(f"skipped {frame.id}: {error}")
-
+        report = progress.over_frames(len(frames))
         made = calibrate_detector(
             detector, segmenter, frames, decades=options.decades, seed=options.seed, progress=report
         )

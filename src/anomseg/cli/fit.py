@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
 from anomseg.cli.arguments import DETECTOR_HELP, add_network, add_run, open_detectors, open_segmenter, parse_data
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
     from anomseg.detectors import Detector
-    from anomseg.errors import FrameError
     from anomseg.types import Frame
 
 
@@ -65,13 +63,7 @@ def run(options: Namespace) -> int:
     anomalies = _anomalies(options)
     detector.needs(segmenter)
     with Progress(f"fitting {name}", options.quiet) as progress:
-        done = itertools.count(1)
-
-        def report(frame: Frame, error: FrameError | None) -> None:
-            progress(next(done), len(frames) + len(anomalies))
-            if error is not None:
-                warn(f"skipped {frame.id}: {error}")
-
+        report = progress.over_frames(len(frames) + len(anomalies))
         if isinstance(detector, AnomalyFitted):
             detector.fit(segmenter, frames, anomalies=anomalies, progress=report)
         else:

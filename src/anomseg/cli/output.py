@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from anomseg.errors import FrameError
+    from anomseg.types import Frame
 
 
 def say(text: str, quiet: bool = False) -> None:
@@ -83,3 +89,18 @@ class Progress:
             named = f" ({phase})" if phase else ""
             sys.stderr.write(f"{self.text}{named}: {done}/{total}, {rate:.2f}/s, {left:.0f} s left\n")
             sys.stderr.flush()
+
+    def over_frames(self, total: int) -> Callable[[Frame, FrameError | None], None]:
+        """What a pass over frames calls after each: it counts them, and warns of those that were skipped.
+
+        Args:
+            total: How many there are.
+        """
+        done = itertools.count(1)
+
+        def report(frame: Frame, error: FrameError | None) -> None:
+            self(next(done), total)
+            if error is not None:
+                warn(f"skipped {frame.id}: {error}")
+
+        return report

@@ -72,6 +72,21 @@ def whole(name: str, value: int) -> int:
     return value
 
 
+def whole_or_zero(name: str, value: int) -> int:
+    """Return ``value`` if it is a whole number, 0 or above.
+
+    Raises:
+        ConfigError: It is not.
+
+    Example:
+        >>> whole_or_zero("rows", 0)
+        0
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigError(f"{name} must be a whole number, 0 or above, got {value!r}")
+    return value
+
+
 def fraction(name: str, value: float) -> float:
     """Return ``value`` if it is a number in [0, 1].
 

@@ -117,10 +117,7 @@ class EncoderNetwork(Segmenter):
         Raises:
             CompatibilityError: A parameter is missing, left over (other than `unused_weights`) or of another shape.
         """
-        prefix = "encoder."
-        own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-        given = {name: value for name, value in (own or state).items() if not name.startswith(self.unused_weights)}
-        load_strictly(self.encoder, given, what)
+        load_strictly(self.encoder, encoder_weights(state, self.unused_weights), what)
 
     def config(self) -> dict[str, object]:
         """Options that rebuild this network, without weights."""
@@ -129,3 +126,16 @@ class EncoderNetwork(Segmenter):
             "classes": list(self.classes),
             "palette": [list(colour) for colour in self.palette],
         }
+
+
+def encoder_weights(state: Mapping[str, Tensor], unused: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    """What of a checkpoint is its encoder's, by the encoder's own names.
+
+    Args:
+        state: Tensors of an encoder, or of a whole network whose encoder's names begin with ``encoder.``; of the latter
+            only those are taken.
+        unused: Beginnings of names that are left out.
+    """
+    prefix = "encoder."
+    own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    return {name: value for name, value in (own or state).items() if not name.startswith(unused)}

@@ -138,7 +138,6 @@ class SegmentationStage:
                 f"--stages.{self.name}.module.encoder_start FILE"
             )
         if start:
-            _checkpoint(start)
             self._segmenter()
         self._load_stores()
 

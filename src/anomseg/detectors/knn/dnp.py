@@ -16,7 +16,7 @@ from anomseg.detectors.knn.engine import parse_engine_options
 from anomseg.detectors.knn.resizing import cells_touched, nearest_at_size, spread_to
 from anomseg.detectors.knn.search import NeighborIndex, build_index
 from anomseg.detectors.knn.stored import check_state
-from anomseg.detectors.options import one_of, whole
+from anomseg.detectors.options import one_of, whole, whole_or_zero
 from anomseg.detectors.targets import LABELS, Labels
 from anomseg.errors import ConfigError, FrameError
 from anomseg.scores.neighbors import reduce_distances
@@ -86,12 +86,12 @@ class KNN(FeatureDetector):
         seed: int = 0,
     ) -> None:
         super().__init__(feature)
-        self.stride = whole_or_none("stride", stride)
+        self.stride = whole_or_zero("stride", stride)
         self.scaling = one_of("scaling", scaling, ("none", "layer"))
         self.k = whole("k", k)
         self.reduction = one_of("reduction", reduction, ("mean", "max"))
-        self.rows = whole_or_none("rows", rows)
-        self.images = whole_or_none("images", images)
+        self.rows = whole_or_zero("rows", rows)
+        self.images = whole_or_zero("images", images)
         self.balance = one_of("balance", balance, ("none", "class"))
         self.labels = one_of("labels", labels, LABELS)
         self.compress = one_of("compress", compress, ("none", "kmeans", "coreset"))
@@ -254,18 +254,3 @@ class KNN(FeatureDetector):
     def __getstate__(self) -> dict[str, Any]:
         # An index belongs to the very bank it was built on, and a copied bank lies in memory.
         return {**self.__dict__, "_indices": {}, "memory_mapped": False}
-
-
-def whole_or_none(name: str, value: int) -> int:
-    """Return ``value`` if it is a whole number, 0 or above.
-
-    Raises:
-        ConfigError: It is not.
-
-    Example:
-        >>> whole_or_none("rows", 0)
-        0
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ConfigError(f"{name} must be a whole number, 0 or above, got {value!r}")
-    return value

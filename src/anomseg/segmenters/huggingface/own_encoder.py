@@ -16,16 +16,15 @@ from transformers.modeling_outputs import BackboneOutput
 
 from anomseg.errors import CompatibilityError
 from anomseg.segmenters.checkpoint import load_strictly
-from anomseg.segmenters.erfnet_pyramid import ERFNetTrunk
+from anomseg.segmenters.erfnet_pyramid import ERFNetPyramid, ERFNetTrunk
 from anomseg.segmenters.huggingface.families import OWN_ENCODER
 from anomseg.segmenters.pyramid import PyramidTrunk
+from anomseg.segmenters.trainable import encoder_weights
 
-# Stages of each kind, what its checkpoints are called in, and what of them is not the encoder's.
 _STAGES = {
     "pyramid": ("stage4", "stage8", "stage16", "bottleneck"),
     "erfnet": ("stage1", "stage2", "encoder", "coarse"),
 }
-_ERFNET_PREFIX, _ERFNET_UNUSED = "encoder.", ("output_conv.",)
 
 
 class EncoderConfig(BackboneConfigMixin, PreTrainedConfig):
@@ -106,12 +105,7 @@ class EncoderBackbone(BackboneMixin, PreTrainedModel):
             CompatibilityError: They do not fit.
         """
         if self.config.kind == "erfnet":
-            own = {
-                name.removeprefix(_ERFNET_PREFIX): value
-                for name, value in state.items()
-                if name.startswith(_ERFNET_PREFIX)
-            }
-            given = {name: value for name, value in (own or state).items() if not name.startswith(_ERFNET_UNUSED)}
+            given = encoder_weights(state, ERFNetPyramid.unused_weights)
         else:
             parts = tuple(f"{name}." for name, _ in self.trunk.named_children())
             given = {name: value for name, value in state.items() if name.startswith(parts)}

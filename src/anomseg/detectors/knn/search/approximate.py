@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anomseg.detectors.knn.search.base import TableIndex
 from anomseg.detectors.options import whole
 from anomseg.errors import ConfigError
 from anomseg.scores.nearest import BUDGET, CentredBank, centred_bank, check_queries, distances_to, nearest
@@ -28,7 +29,7 @@ PARTS = 128
 """Codes of a vector at most, unless asked for more: each costs time, and candidates are ranked again anyway."""
 
 
-class FaissIndex:
+class FaissIndex(TableIndex):
     """A bank in a FAISS index; features are centred first, which keeps float32 products exact enough.
 
     FAISS holds a copy of the bank in memory, in float32 (inverted lists, graph) or as codes.
@@ -41,25 +42,12 @@ class FaissIndex:
     """
 
     def __init__(self, index: Any, bank: CentredBank, rerank: int = 0) -> None:
-        self._index, self._bank, self._rerank = index, bank, rerank
+        super().__init__(bank)
+        self._index, self._rerank = index, rerank
         # FAISS adds to a graph in no fixed order unless on one thread (faiss #983).
         with _threads(_faiss(), 1):
             for part in bank.rows.split(_chunk(bank)):
                 index.add(self._centred(part))
-
-    @property
-    def size(self) -> int:
-        """Rows of the bank."""
-        return self._bank.size
-
-    @property
-    def width(self) -> int:
-        """Channels of a row."""
-        return self._bank.width
-
-    def distances(self, queries: Tensor, k: int) -> Tensor:
-        """Distances ``(N, k)`` float32, ascending, to the rows found; see `NeighborIndex.distances`."""
-        return self.neighbors(queries, k)[0]
 
     def neighbors(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Distances ``(N, k)`` float32 and rows ``(N, k)`` int64; see `NeighborIndex.neighbors`.

@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from anomseg.errors import CompatibilityError
+from anomseg.scores.nearest import CentredBank
 
 
 class NeighborIndex(Protocol):
@@ -40,6 +41,35 @@ class NeighborIndex(Protocol):
     def neighbors(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """As `distances`, together with the rows ``(N, k)`` int64 that were found."""
         ...
+
+
+class TableIndex:
+    """Base of indices over a prepared bank; subclasses implement `neighbors`.
+
+    Args:
+        bank: The bank.
+    """
+
+    def __init__(self, bank: CentredBank) -> None:
+        self._bank = bank
+
+    @property
+    def size(self) -> int:
+        """Rows of the bank."""
+        return self._bank.size
+
+    @property
+    def width(self) -> int:
+        """Channels of a row."""
+        return self._bank.width
+
+    def distances(self, queries: Tensor, k: int) -> Tensor:
+        """Distances ``(N, k)`` float32, ascending; see `NeighborIndex.distances`."""
+        return self.neighbors(queries, k)[0]
+
+    def neighbors(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """See `NeighborIndex.neighbors`."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it searches")
 
 
 def recall(exact: Tensor, approximate: Tensor, tolerance: float = 1e-4) -> float:

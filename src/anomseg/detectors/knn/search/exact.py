@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from anomseg.detectors.knn.search.base import TableIndex
 from anomseg.scores.nearest import centred_bank, nearest
 
 
-class ExactIndex:
+class ExactIndex(TableIndex):
     """All neighbours found, see `anomseg.scores.nearest`; the bank is neither copied nor held in memory.
 
     Args:
@@ -19,21 +20,7 @@ class ExactIndex:
     """
 
     def __init__(self, bank: Tensor) -> None:
-        self._bank = centred_bank(bank)
-
-    @property
-    def size(self) -> int:
-        """Rows of the bank."""
-        return self._bank.size
-
-    @property
-    def width(self) -> int:
-        """Channels of a row."""
-        return self._bank.width
-
-    def distances(self, queries: Tensor, k: int) -> Tensor:
-        """Euclidean distances ``(N, k)`` float32, ascending; see `NeighborIndex.distances`."""
-        return self.neighbors(queries, k)[0]
+        super().__init__(centred_bank(bank))
 
     def neighbors(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Distances ``(N, k)`` float32 and rows ``(N, k)`` int64; see `NeighborIndex.neighbors`."""
