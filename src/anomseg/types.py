@@ -77,6 +77,7 @@ class Needs:
         negative: Its negative class, learned from negative images by a mask transformer, is read.
         dropout: It is run again with dropout sampled.
         gradient: It is run again for a gradient with respect to the image.
+        prototypes: Its logits are read as scaled cosines to one prototype a class.
     """
 
     logits: bool = True
@@ -87,11 +88,13 @@ class Needs:
     negative: bool = False
     dropout: bool = False
     gradient: bool = False
+    prototypes: bool = False
 
     @property
     def first_pass(self) -> bool:
         """Whether the plain pass over the image, which detectors share, is read."""
-        return self.logits or self.masks or bool(self.features) or self.void or self.outlier_head or self.negative
+        read = (self.logits, self.masks, self.features, self.void, self.outlier_head, self.negative, self.prototypes)
+        return any(read)
 
     @property
     def forward(self) -> bool:

@@ -8,6 +8,7 @@ from anomseg.scores.maskomaly import QueryRoles, maskomaly, maskomaly_resized, q
 from anomseg.scores.masks import eam, mask_semantic, rba, uno
 from anomseg.scores.neighbors import combine_dnp, knn_distance
 from anomseg.scores.odin import odin_perturb, odin_score
+from anomseg.scores.prototypes import cosine_logits, prototype_anomaly
 from anomseg.scores.query_overlap import QueryOverlap, fit_anomaly_queries, fit_ground_queries
 from anomseg.scores.standardized import (
     class_boundaries,
@@ -32,6 +33,7 @@ __all__ = [
     "check_logits",
     "class_boundaries",
     "combine_dnp",
+    "cosine_logits",
     "dense_hybrid",
     "dilated_smoothing",
     "eam",
@@ -59,6 +61,7 @@ __all__ = [
     "outlier_head",
     "predictive_entropy",
     "probability_entropy",
+    "prototype_anomaly",
     "query_roles",
     "rba",
     "sml_suppress_and_smooth",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anomseg.segmenters.base import Size
+from anomseg.segmenters.cosine import Classifier, make_classifier
 from anomseg.segmenters.pyramid_pooling import activation, conv_norm
 from anomseg.segmenters.resnet_segmenter import Backbone, NormActivation, ResNetSegmenter
 from anomseg.types import FeatureInfo
@@ -60,8 +61,9 @@ class DeepLabV3Plus(ResNetSegmenter):
         norm_activation: ``bn_relu``, or ``bn_leaky``: leaky ReLU of slope 0.01 throughout.
         dropout: Share of bottleneck channels dropped in training.
         width: Channels of the encoder's stem, 64 in published networks.
-        bias: The classifiers have a bias.
+        bias: Linear classifiers have a bias.
         decoder: Channels of the decoder and of each branch of the pooling.
+        classifier: ``linear``, or ``cosine``: logits are cosines to one prototype a class, times 10.
     """
 
     registry_name: ClassVar[str] = "deeplabv3plus"
@@ -79,9 +81,20 @@ class DeepLabV3Plus(ResNetSegmenter):
         width: int = 64,
         bias: bool = True,
         decoder: int = 256,
+        classifier: Classifier = "linear",
     ) -> None:
         super().__init__(
-            classes, palette, size, backbone, output_stride, bottleneck, norm_activation, dropout, width, bias
+            classes,
+            palette,
+            size,
+            backbone,
+            output_stride,
+            bottleneck,
+            norm_activation,
+            dropout,
+            width,
+            bias,
+            classifier,
         )
         leak, channels = self.leak, self.encoder.channels
         self.options["decoder"] = self.decoder_width = decoder
@@ -93,7 +106,7 @@ class DeepLabV3Plus(ResNetSegmenter):
             *conv_norm(decoder, decoder, 3),
             activation(leak),
         )
-        self.classifier = nn.Conv2d(decoder, len(self.classes), 1, bias=bias)
+        self.classifier = make_classifier(classifier, decoder, len(self.classes), bias)
 
     @property
     def feature_info(self) -> Mapping[str, FeatureInfo]:
@@ -104,15 +117,14 @@ class DeepLabV3Plus(ResNetSegmenter):
             "decoder": FeatureInfo(self.decoder_width, 4),
         }
 
-    def encode(self, batch: Tensor) -> dict[str, Tensor]:
-        """All named feature maps of a batch in [0, 1]."""
-        named = super().encode(batch)
-        named["bottleneck"] = self.pooling(named["encoder"])
+    def complete(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The encoder's stages, the bottleneck and the decoder's map."""
+        bottleneck = self.pooling(named["encoder"])
         low = self.low_level(named["stage1"])
-        high = self.dropout(named["bottleneck"])
-        high = F.interpolate(high, (low.shape[-2], low.shape[-1]), mode="bilinear", align_corners=False)
-        named["decoder"] = self.decoder(torch.cat([high, low], 1))
-        return named
+        high = F.interpolate(
+            self.dropout(bottleneck), (low.shape[-2], low.shape[-1]), mode="bilinear", align_corners=False
+        )
+        return {**named, "bottleneck": bottleneck, "decoder": self.decoder(torch.cat([high, low], 1))}
 
     def classify(self, named: Mapping[str, Tensor]) -> Tensor:
         """Logits at stride 4."""

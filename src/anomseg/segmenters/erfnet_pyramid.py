@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anomseg.segmenters.base import Size
+from anomseg.segmenters.cosine import Classifier, make_classifier
 from anomseg.segmenters.erfnet import Encoder
 from anomseg.segmenters.pyramid_pooling import GRIDS, PyramidPooling
 from anomseg.segmenters.trainable import EncoderNetwork
@@ -50,6 +51,7 @@ class ERFNetPyramid(EncoderNetwork):
         size: Working size ``(height, width)``; None keeps each image's own.
         bottleneck: Channels of the bottleneck.
         dropout: Share of bottleneck channels dropped in training.
+        classifier: ``linear``, or ``cosine``: logits are cosines to one prototype a class, times 10.
 
     Example:
         >>> import torch
@@ -68,31 +70,40 @@ class ERFNetPyramid(EncoderNetwork):
         size: Size | None = (360, 480),
         bottleneck: int = 128,
         dropout: float = 0.1,
+        classifier: Classifier = "linear",
     ) -> None:
         super().__init__(classes, palette, size, divisor=8)
-        self.bottleneck, self.dropout_share = bottleneck, dropout
+        self.bottleneck, self.dropout_share, self.classifier_kind = bottleneck, dropout, classifier
         self.encoder = ERFNetTrunk()
         # Small crops and batches would make the means of the coarsest grid too noisy to normalise.
         self.pooling = PyramidPooling(128, max(bottleneck // len(GRIDS), 1), bottleneck, norm=False)
         self.dropout = nn.Dropout2d(dropout)
-        self.classifier = nn.Conv2d(bottleneck, len(self.classes), 1)
-        self.auxiliary = nn.Conv2d(128, len(self.classes), 1)
+        self.classifier = make_classifier(classifier, bottleneck, len(self.classes))
+        self.auxiliary = make_classifier(classifier, 128, len(self.classes))
 
     @property
     def feature_info(self) -> Mapping[str, FeatureInfo]:
-        """Maps of the encoder, and the bottleneck that the classifier reads."""
+        """Maps of the encoder, and the bottleneck that the classifier reads, before and after its activation."""
         return {
             "stage1": FeatureInfo(64, 4),
             "stage2": FeatureInfo(128, 8),
             "encoder": FeatureInfo(128, 8),
+            "bottleneck_linear": FeatureInfo(self.bottleneck, 8),
             "bottleneck": FeatureInfo(self.bottleneck, 8),
         }
 
-    def encode(self, batch: Tensor) -> dict[str, Tensor]:
-        """All named feature maps of a batch in [0, 1]."""
-        named = self.encoder(batch)
-        named["bottleneck"] = F.relu(self.pooling(named["encoder"]))
-        return named
+    def encoder_maps(self, batch: Tensor) -> dict[str, Tensor]:
+        """``stage1``, ``stage2`` and ``encoder`` of a batch in [0, 1]."""
+        return self.encoder(batch)
+
+    def complete(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Those maps and the bottleneck, made of ``encoder`` alone."""
+        linear = self.pooling(named["encoder"])
+        return {**named, "bottleneck_linear": linear, "bottleneck": F.relu(linear)}
+
+    def feature_norm(self, name: str) -> nn.BatchNorm2d | None:
+        """The batch norm that ends ``bottleneck_linear``."""
+        return self.pooling.norm if name == "bottleneck_linear" else None
 
     def classify(self, named: Mapping[str, Tensor]) -> Tensor:
         """Logits at stride 8."""
@@ -104,4 +115,9 @@ class ERFNetPyramid(EncoderNetwork):
 
     def config(self) -> dict[str, object]:
         """Options that rebuild this network, without weights."""
-        return {**super().config(), "bottleneck": self.bottleneck, "dropout": self.dropout_share}
+        return {
+            **super().config(),
+            "bottleneck": self.bottleneck,
+            "dropout": self.dropout_share,
+            "classifier": self.classifier_kind,
+        }

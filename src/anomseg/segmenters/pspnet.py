@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from anomseg.segmenters.base import Size
+from anomseg.segmenters.cosine import Classifier, make_classifier
 from anomseg.segmenters.pyramid_pooling import PyramidPooling, activation
 from anomseg.segmenters.resnet_segmenter import Backbone, NormActivation, ResNetSegmenter
 from anomseg.types import FeatureInfo
@@ -29,7 +30,8 @@ class PSPNet(ResNetSegmenter):
         norm_activation: ``bn_relu``, or ``bn_leaky``: leaky ReLU of slope 0.01 throughout.
         dropout: Share of bottleneck channels dropped in training.
         width: Channels of the encoder's stem, 64 in published networks.
-        bias: The classifiers have a bias.
+        bias: Linear classifiers have a bias.
+        classifier: ``linear``, or ``cosine``: logits are cosines to one prototype a class, times 10.
     """
 
     registry_name: ClassVar[str] = "pspnet"
@@ -46,13 +48,24 @@ class PSPNet(ResNetSegmenter):
         dropout: float = 0.1,
         width: int = 64,
         bias: bool = True,
+        classifier: Classifier = "linear",
     ) -> None:
         super().__init__(
-            classes, palette, size, backbone, output_stride, bottleneck, norm_activation, dropout, width, bias
+            classes,
+            palette,
+            size,
+            backbone,
+            output_stride,
+            bottleneck,
+            norm_activation,
+            dropout,
+            width,
+            bias,
+            classifier,
         )
         self.pooling = PyramidPooling(self.encoder.channels[3], bottleneck, bottleneck, self.leak)
         self.activation = activation(self.leak)
-        self.classifier = nn.Conv2d(bottleneck, len(self.classes), 1, bias=bias)
+        self.classifier = make_classifier(classifier, bottleneck, len(self.classes), bias)
 
     @property
     def feature_info(self) -> Mapping[str, FeatureInfo]:
@@ -60,12 +73,14 @@ class PSPNet(ResNetSegmenter):
         info = FeatureInfo(self.bottleneck, self.encoder.strides[3])
         return {**super().feature_info, "bottleneck_linear": info, "bottleneck": info}
 
-    def encode(self, batch: Tensor) -> dict[str, Tensor]:
-        """All named feature maps of a batch in [0, 1]."""
-        named = super().encode(batch)
-        named["bottleneck_linear"] = self.pooling(named["encoder"])
-        named["bottleneck"] = self.activation(named["bottleneck_linear"])
-        return named
+    def complete(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The encoder's stages and the bottleneck, made of ``encoder`` alone."""
+        linear = self.pooling(named["encoder"])
+        return {**named, "bottleneck_linear": linear, "bottleneck": self.activation(linear)}
+
+    def feature_norm(self, name: str) -> nn.BatchNorm2d | None:
+        """The batch norm that ends ``bottleneck_linear``."""
+        return self.pooling.norm if name == "bottleneck_linear" else None
 
     def classify(self, named: Mapping[str, Tensor]) -> Tensor:
         """Logits at the bottleneck's stride."""

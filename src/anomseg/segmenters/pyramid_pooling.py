@@ -54,6 +54,13 @@ class PyramidPooling(nn.Module):
         )
         self.fuse = nn.Sequential(*conv_norm(inputs + branch * len(self.grids), outputs, 3))
 
+    @property
+    def norm(self) -> nn.BatchNorm2d:
+        """The batch norm that comes last."""
+        last = self.fuse[-1]
+        assert isinstance(last, nn.BatchNorm2d)  # noqa: S101 - by construction
+        return last
+
     def forward(self, x: Tensor) -> Tensor:
         """``(B, inputs, h, w)`` to ``(B, outputs, h, w)``, any size."""
         size = (x.shape[-2], x.shape[-1])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from anomseg.errors import unknown_name
 from anomseg.segmenters.base import Size
+from anomseg.segmenters.cosine import Classifier, make_classifier
 from anomseg.segmenters.pixels import IMAGENET
 from anomseg.segmenters.pyramid_pooling import activation, conv_norm
 from anomseg.segmenters.resnet import UNUSED, ResNet
@@ -34,7 +35,8 @@ class ResNetSegmenter(EncoderNetwork):
         norm_activation: ``bn_relu``, or ``bn_leaky``: leaky ReLU of slope 0.01 throughout.
         dropout: Share of bottleneck channels dropped in training.
         width: Channels of the encoder's stem.
-        bias: The classifiers have a bias.
+        bias: Linear classifiers have a bias.
+        classifier: ``linear``, or ``cosine``: logits are cosines to one prototype a class, times 10.
     """
 
     unused_weights: ClassVar[tuple[str, ...]] = UNUSED
@@ -52,6 +54,7 @@ class ResNetSegmenter(EncoderNetwork):
         dropout: float,
         width: int,
         bias: bool,
+        classifier: Classifier,
     ) -> None:
         super().__init__(classes, palette, size, divisor=output_stride)
         if norm_activation not in LEAKS:
@@ -64,6 +67,7 @@ class ResNetSegmenter(EncoderNetwork):
             "dropout": dropout,
             "width": width,
             "bias": bias,
+            "classifier": classifier,
         }
         self.leak, self.bottleneck = LEAKS[norm_activation], bottleneck
         self.register_buffer("mean", torch.tensor(IMAGENET[0]).view(3, 1, 1), persistent=False)
@@ -74,7 +78,7 @@ class ResNetSegmenter(EncoderNetwork):
             *conv_norm(self.encoder.channels[2], bottleneck, 3),
             activation(self.leak),
             nn.Dropout2d(dropout),
-            nn.Conv2d(bottleneck, len(self.classes), 1, bias=bias),
+            make_classifier(classifier, bottleneck, len(self.classes), bias),
         )
 
     @property
@@ -86,8 +90,8 @@ class ResNetSegmenter(EncoderNetwork):
             for name, channels, stride in zip(names, self.encoder.channels, self.encoder.strides, strict=True)
         }
 
-    def encode(self, batch: Tensor) -> dict[str, Tensor]:
-        """The encoder's maps of a batch in [0, 1]."""
+    def encoder_maps(self, batch: Tensor) -> dict[str, Tensor]:
+        """The encoder's stages of a batch in [0, 1]."""
         return self.encoder((batch - self.get_buffer("mean")) / self.get_buffer("deviation"))
 
     def classify_early(self, named: Mapping[str, Tensor]) -> Tensor:

@@ -8,8 +8,10 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from anomseg.errors import CompatibilityError
 from anomseg.segmenters.base import SegmentationOutput, Segmenter
 from anomseg.segmenters.checkpoint import load_strictly
+from anomseg.segmenters.cosine import CosineClassifier
 
 
 @runtime_checkable
@@ -73,19 +75,75 @@ class StartableEncoder(Protocol):
 class EncoderNetwork(Segmenter):
     """An encoder that is known by its published weights, and a head of ours.
 
-    Subclasses set ``encoder`` to a module whose parameters have the published names, and implement `encode`,
-    `classify` and `classify_early`.
+    Subclasses set ``encoder`` to a module whose parameters have the published names and ``classifier`` to their last
+    layer, and implement `encoder_maps`, `complete`, `classify` and `classify_early`.
     """
 
     encoder: nn.Module
+    classifier: nn.Module
     unused_weights: ClassVar[tuple[str, ...]] = ()
     """Beginnings of parameter names that published checkpoints carry beside the encoder's, such as a classifier's."""
     smallest_batch: ClassVar[int] = 1
     """Crops a training step needs: 2 where a batch norm sees one value a crop."""
 
+    def encoder_maps(self, batch: Tensor) -> dict[str, Tensor]:
+        """The encoder's named maps of a batch in [0, 1]: what does not change as long as the encoder is frozen."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it encodes")
+
+    def complete(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The encoder's maps, and those that the head makes of them before it classifies."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what its head makes of the encoder's maps")
+
     def encode(self, batch: Tensor) -> dict[str, Tensor]:
         """All named feature maps of a batch in [0, 1]."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it encodes")
+        return self.complete(self.encoder_maps(batch))
+
+    def feature_maps(self, batch: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """Feature maps alone: encoder and head run up to the classifier, which does not.
+
+        Args:
+            batch: ``(B, 3, h, w)`` in [0, 1], prepared.
+            names: Names of `feature_info`.
+        """
+        named = self.encode(batch)
+        return {name: named[name] for name in names}
+
+    def feature_norm(self, name: str) -> nn.BatchNorm2d | None:
+        """The batch norm whose output a feature map is as it stands; None where there is none, or an activation."""
+        del name
+        return None
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """As `Segmenter.provides`; also ``prototypes`` where the classifier compares with those."""
+        found = super().provides
+        return found | {"prototypes"} if isinstance(self.classifier, CosineClassifier) else found
+
+    @property
+    def prototypes(self) -> Tensor:
+        """Unit prototypes ``(K, D)`` of a network with a cosine classifier.
+
+        Raises:
+            CompatibilityError: Its classifier is linear.
+        """
+        return self._cosine().prototypes
+
+    @property
+    def cosine_scale(self) -> float:
+        """What a cosine of 1 is as a logit, of a network with a cosine classifier.
+
+        Raises:
+            CompatibilityError: Its classifier is linear.
+        """
+        return self._cosine().scale
+
+    def _cosine(self) -> CosineClassifier:
+        if not isinstance(self.classifier, CosineClassifier):
+            raise CompatibilityError(
+                f"the classifier of this {self.registry_name} is linear and has no prototypes; train one with the "
+                "option classifier: cosine"
+            )
+        return self.classifier
 
     def classify(self, named: Mapping[str, Tensor]) -> Tensor:
         """Logits from the feature maps."""
@@ -103,7 +161,11 @@ class EncoderNetwork(Segmenter):
 
     def training_logits(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Main and auxiliary logits; see `DeepSupervision`."""
-        named = self.encode(batch)
+        return self.head_logits(self.encoder_maps(batch))
+
+    def head_logits(self, maps: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Main and auxiliary logits from the encoder's maps, which may have been computed long ago."""
+        named = self.complete(maps)
         return self.classify(named), self.classify_early(named)
 
     def load_encoder(self, state: Mapping[str, Tensor], what: str) -> None:
