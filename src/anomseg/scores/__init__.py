@@ -1,6 +1,7 @@
 """Pure score functions: tensors in, tensor out, higher = more anomalous (divergences excepted, as they say)."""
 
 from anomseg.scores.calibration import expected_calibration_error, fit_temperature, negative_log_likelihood
+from anomseg.scores.discrepancy import feature_discrepancy
 from anomseg.scores.features import gaussian_mixture, mahalanobis, mahalanobis_whitened, whitening_of
 from anomseg.scores.heads import dense_hybrid, outlier_head
 from anomseg.scores.logits import check_logits, energy, entropy, js_to_uniform, kl_from_uniform, max_logit, msp
@@ -40,6 +41,7 @@ __all__ = [
     "energy",
     "entropy",
     "expected_calibration_error",
+    "feature_discrepancy",
     "fit_anomaly_queries",
     "fit_ground_queries",
     "fit_temperature",

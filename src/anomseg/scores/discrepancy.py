@@ -1,0 +1,69 @@
+"""How far a student's features are from its teacher's, cell by cell (Zhou et al., DiCNet, arXiv 2112.09908)."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from anomseg.errors import CompatibilityError, unknown_name
+
+Distance = Literal["mse", "cosine", "smooth_l1"]
+DISTANCES: tuple[str, ...] = get_args(Distance)
+
+
+def feature_discrepancy(teacher: Tensor, student: Tensor, distance: Distance = "mse") -> Tensor:
+    """Discrepancy of two feature maps at each cell; no upsampling, no stretch to a range.
+
+    ``mse`` is ``(1/C) sum_c (T_c - S_c)^2``, the published score, whose mean over all cells is the training loss.
+    ``smooth_l1`` is quadratic below 1 and linear above, also a mean over channels; ``cosine`` is 1 minus the cosine of
+    the two vectors, which forgets their lengths. All three are 0 where both agree, and symmetric.
+
+    Args:
+        teacher: ``(B, C, *S)`` float.
+        student: The same shape.
+        distance: ``"mse"``, ``"cosine"`` or ``"smooth_l1"``.
+
+    Returns:
+        ``(B, *S)`` in the wider of both types, at least 0.
+
+    Raises:
+        CompatibilityError: The shapes differ.
+        ConfigError: An unknown distance.
+
+    Example:
+        >>> teacher = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 4, 1, 1)
+        >>> feature_discrepancy(teacher, torch.ones(1, 4, 1, 1)).item()
+        3.5
+    """
+    if teacher.shape != student.shape or teacher.ndim < 2:
+        raise CompatibilityError(
+            f"teacher and student must give features of one shape (batch, channels, ...), got {tuple(teacher.shape)} "
+            f"and {tuple(student.shape)}"
+        )
+    if distance == "mse":
+        return (teacher - student).square().mean(1)
+    if distance == "smooth_l1":
+        return F.smooth_l1_loss(teacher, student, reduction="none").mean(1)
+    if distance == "cosine":
+        return (1 - F.cosine_similarity(teacher, student, dim=1)).clamp(min=0)
+    raise unknown_name("distance", distance, DISTANCES)
+
+
+def stretched(score: Tensor) -> Tensor:
+    """Each map brought to [0, 1] by its own least and greatest value; a constant one becomes 0.
+
+    Monotone within an image, so figures of single images stay as they are; those pooled over images do not.
+
+    Args:
+        score: ``(B, H, W)`` float.
+
+    Example:
+        >>> stretched(torch.tensor([[[2.0, 4.0, 6.0]]])).tolist()
+        [[[0.0, 0.5, 1.0]]]
+    """
+    low, high = score.amin((-2, -1), keepdim=True), score.amax((-2, -1), keepdim=True)
+    span = high - low
+    return (score - low) / torch.where(span > 0, span, torch.ones_like(span))
