@@ -32,6 +32,7 @@ _LACKING = {
     "negative": "reads a negative class, and {} has none; name it with the segmenter's option negative=CLASS",
     "dropout": "samples dropout, and {} has no dropout layer; its passes would all be the same",
     "gradient": "needs gradients with respect to the image, and {} gives none; use the network in PyTorch",
+    "prototypes": "compares with class prototypes, and {} has none; train a network with classifier: cosine",
 }
 
 
@@ -48,12 +49,14 @@ class Detector:
         uses_gradients: ``score`` calls autograd, so it must not run under `torch.inference_mode`.
         maps_state: Its state may be larger than memory is to spare: loading leaves it in its file, mapped.
         memory_mapped: Its state lies in the file that it was loaded from.
+        segments: It names a known class for every pixel, apart from its network, see `segment`.
     """
 
     registry_name: ClassVar[str]
     flags: ClassVar[Flags] = Flags()
     uses_gradients: ClassVar[bool] = False
     maps_state: ClassVar[bool] = False
+    segments: ClassVar[bool] = False
     memory_mapped: bool = False
     segmenter: Segmenter | None = None
     calibration: SavedCalibration | None = None
@@ -109,6 +112,18 @@ class Detector:
             ``(B, H, W)`` float32 at the images' own size, higher = more anomalous.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it scores")
+
+    def segment(self, scene: Scene) -> Tensor:
+        """Its own class of every pixel, apart from its network's; asked for where ``segments`` is set.
+
+        Args:
+            scene: Images and the network's answers, as `score` is given them.
+
+        Returns:
+            ``(B, H, W)`` int64 at the images' own size, in the classes of the network that it scores.
+        """
+        del scene
+        raise CompatibilityError(f"{self.registry_name} names no classes of its own; use its network's prediction")
 
     def fit(
         self,
