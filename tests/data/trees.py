@@ -170,3 +170,58 @@ def folder(root: Path) -> Path:
         if name != "c":
             put(root / "gt" / f"{name}.png", mask(0, 255))
     return root
+
+
+def street_hazards(root: Path, test_towns: tuple[str, str] = ("t5", "t6")) -> Path:
+    """StreetHazards: two archives, a folder a town, images with a fourth channel, labels from 1, lists on one line."""
+    parts = {
+        "train/{}/training": (("t1", "1", (1, 8, 14)), ("t1", "2", (8, 4)), ("t3", "1", (1, 13))),
+        "train/{}/validation": (("t4", "1", (1, 8)),),
+        "test/{}/test": ((test_towns[0], "2", (8, 14)), (test_towns[0], "10", (4, 8, 0)), (test_towns[1], "3", (14,))),
+    }
+    for index, (part, frames) in enumerate(parts.items()):
+        for town, number, values in frames:
+            opaque = np.full((HEIGHT, WIDTH, 1), 255, np.uint8)
+            picture = np.concatenate([pixels(index), opaque], 2)
+            # Half transparent: reading must drop the channel and not mix colours with it.
+            picture[0, :, 3] = 128
+            # No training town holds anomalies; 14 there is a value of this tree's first frame only.
+            kept = values if part.startswith("test") else tuple(value for value in values if value != 14)
+            put(root / part.format("images") / town / f"{number}.png", picture)
+            put(root / part.format("annotations") / town / f"{number}.png", mask(*kept))
+    for name in ("train/train.odgt", "train/validation.odgt", "test/test.odgt"):
+        put(root / name, b'[{"fpath_img": "a.png", "fpath_segm": "b.png", "width": 1280, "height": 720}]')
+    return root
+
+
+BDD_FRAMES = {
+    # part, name: trainIds in the label
+    ("train", "0004a4c0-d4dff0ad"): (0, 13, 255),
+    ("train", "00a1176f-0652080e"): (0, 17, 255),
+    ("train", "00a395fe-d60c0b47"): (0, 18, 2),
+    ("train", "00ab1f2c-11111111"): (0, 2),
+    ("val", "7d06fefd-f7be05a6"): (0, 16, 255),
+    ("val", "7d128593-0ccfea4c"): (0, 1),
+}
+
+
+def bdd_anomaly(root: Path, layout: str = "official") -> Path:
+    """BDD-Anomaly: BDD100K's images, and labels as the benchmark's authors or BDD100K ship them."""
+    for index, ((part, name), values) in enumerate(BDD_FRAMES.items()):
+        picture = encode(pixels(index), "JPEG")
+        stored = mask(*values)
+        if layout == "bdd100k":
+            put(root / "bdd100k/images/10k" / part / f"{name}.jpg", picture)
+            put(root / "bdd100k/labels/sem_seg/masks" / part / f"{name}.png", stored)
+            put(root / "bdd100k/labels/sem_seg/colormaps" / part / f"{name}.png", pixels(index))
+            continue
+        put(root / "bdd100k/seg/images" / part / f"{name}.jpg", picture)
+        if layout == "official":
+            put(root / "seg/labels" / part / f"{name}_train_id.png", stored)
+        # The authors' second copy, raised by two.
+        shifted = np.where(stored == 255, 1, stored.astype(int) + 2).astype(np.uint8)
+        put(root / "seg/train_labels" / part / f"{name}_train_id.png", shifted)
+        put(root / "seg/color_labels" / part / f"{name}_train_color.png", pixels(index))
+    if layout == "bdd100k":
+        put(root / "bdd100k/images/10k/test/cabc30fc-e7726578.jpg", encode(pixels(99), "JPEG"))
+    return root

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from anomseg.benchmarks.protocol import Protocol
+from anomseg.benchmarks.protocol import Protocol, caos
 from anomseg.data import DatasetSpec, ValueTable, dataset_spec, load_frames
+from anomseg.data.specs.bdd_anomaly import bdd_anomaly as bdd_anomaly_spec
 from anomseg.data.specs.folder import folder as folder_spec
+from anomseg.data.specs.street_hazards import street_hazards as street_hazards_spec
 from anomseg.registry import BENCHMARKS, PROTOCOLS, parse_spec
 from anomseg.types import Frame
 
@@ -68,7 +71,7 @@ def _of(spec: DatasetSpec, components: tuple[int, int] | None) -> Benchmark:
 
 def _table_text(spec: DatasetSpec, label_values: str | ValueTable | None = None) -> str:
     if label_values is None and spec.kind == "classes":
-        return f"{spec.table.name} classes, held-out ones 1, other ones 0"
+        return spec.told()
     table = spec.table_for(spec.layouts[0], label_values)
     return f"{table.name} ({table})"
 
@@ -96,6 +99,30 @@ def fishyscapes_lost_and_found() -> Benchmark:
 def fishyscapes_static() -> Benchmark:
     """Fishyscapes Static."""
     return _benchmark("fishyscapes_static", _ANOMALY_TRACK)
+
+
+def street_hazards(void: str | None = None) -> Benchmark:
+    """StreetHazards under the rules of its publication: a mean over images, those without an anomaly left out.
+
+    Args:
+        void: Classes that do not count, separated by commas (``other`` for the protocol of twelve classes).
+    """
+    return _caos(street_hazards_spec(void))
+
+
+def bdd_anomaly(anomalous: str = "train,motorcycle", other: Literal["void", "inlier"] = "void") -> Benchmark:
+    """BDD-Anomaly under the rules of its publication: a mean over images, all of which show an anomaly.
+
+    Args:
+        anomalous: Classes that are the anomalies, separated by commas.
+        other: What unlabelled pixels are.
+    """
+    return _caos(bdd_anomaly_spec(anomalous, other))
+
+
+def _caos(spec: DatasetSpec) -> Benchmark:
+    benchmark = _of(spec, None)
+    return replace(benchmark, protocol=replace(caos(benchmark.protocol), name="default"))
 
 
 def camvid() -> Benchmark:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,7 @@ from anomseg.data.label_mapping import LabelSpace
 from anomseg.data.labels import ValueTable, parse_value_table
 from anomseg.data.layout import Layout
 from anomseg.errors import ConfigError, DataError, unknown_name
+from anomseg.types import VOID
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Split:
         hidden: Its ground truth is not published: frames come without label.
         keys: Regular expression for the names of its frames, in layouts that mix splits in one folder.
         folder: Its folder's name, in layouts with one a split; the split's own name when empty.
+        shows: Only frames that show an anomalous class (True), or that show none (False); None: what they show is
+            no matter.
     """
 
     name: str
@@ -29,6 +33,7 @@ class Split:
     hidden: bool = False
     keys: str = ".*"
     folder: str = ""
+    shows: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class DatasetSpec:
         table: What stored values mean; a layout's own table, by layout name in ``tables``, goes before it.
         kind: ``anomaly`` where labels say what is anomalous, ``classes`` where they hold class numbers.
         label_space: The classes, of a set of kind ``classes``.
+        anomalies: Of a set of kind ``classes``: meanings in the table beyond the classes that are anomalies always.
+        held_out: Of a set of kind ``classes``: classes that are its anomalies unless a user names others.
         tables: ``(layout, table)`` where a layout stores other values.
         group: Regular expression whose first group, matched on a frame's id, is its scene or sequence.
         licence: Terms, in words.
@@ -60,6 +67,8 @@ class DatasetSpec:
     table: ValueTable
     kind: Literal["anomaly", "classes"] = "anomaly"
     label_space: LabelSpace | None = None
+    anomalies: tuple[int, ...] = ()
+    held_out: tuple[str, ...] = ()
     tables: tuple[tuple[str, ValueTable], ...] = ()
     group: str = ""
     licence: str = ""
@@ -102,6 +111,39 @@ class DatasetSpec:
         if self.kind == "classes":
             raise ConfigError(f"label values do not apply to {self.name}: its labels hold class numbers")
         return parse_value_table(label_values) if isinstance(label_values, str) else label_values
+
+    def anomalous(self, held_out: Sequence[str] = ()) -> tuple[int, ...]:
+        """Meanings in the table that count as anomalies.
+
+        Args:
+            held_out: Classes to count as anomalies instead of the data set's own held-out ones.
+
+        Raises:
+            ConfigError: There is no such class, or the labels hold no classes.
+        """
+        names = tuple(held_out) or self.held_out
+        if names and self.label_space is None:
+            raise ConfigError(f"held-out classes need a data set with class labels; {self.name} has anomaly labels")
+        indices = (self.label_space.index(name) for name in names) if self.label_space else ()
+        return (*self.anomalies, *indices)
+
+    def told(self, held_out: Sequence[str] = ()) -> str:
+        """What its class numbers become in anomaly labels, in words.
+
+        Example:
+            >>> from anomseg.data import dataset_spec
+            >>> dataset_spec("camvid").told(["fence"])
+            'camvid classes, held-out ones (fence) 1, other ones 0'
+        """
+        names = ", ".join(tuple(held_out) or self.held_out)
+        ones = [*(["anomalies"] if self.anomalies else []), *([f"held-out ones ({names})"] if names else [])]
+        return f"{self.table.name} classes, {' and '.join(ones) or 'held-out ones (none)'} 1, other ones 0"
+
+    def beyond_classes(self, table: ValueTable) -> tuple[int, ...]:
+        """Meanings in a table that are neither void nor a class of the label space."""
+        if self.label_space is None:
+            return ()
+        return tuple(sorted({meaning for _, meaning in table.pairs} - {*range(len(self.label_space)), VOID}))
 
     def group_of(self, frame_id: str) -> str:
         """Scene or sequence of a frame, by its id; empty where the name does not tell."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from anomseg.data.dataset import DatasetSpec
+from anomseg.data.decoding import decode_label
 from anomseg.data.labels import ValueTable
 from anomseg.data.layout import Record
 from anomseg.data.loaders import HeldOutLoader, ImageLoader, MapLoader, OverlayLoader
@@ -40,7 +41,7 @@ def load_frames(
         split: Which part; the data set's default one when None.
         layout: How it lies on disk; found out when None.
         held_out: Classes that count as anomalies, by name (a list, or separated by commas): frames then also have
-            an anomaly label.
+            an anomaly label. Where a data set has such classes of its own, these take their place.
         held_out_images: What becomes of images that show a held-out class: ``keep`` them (for testing), ``drop``
             them, or mark those pixels ``void`` in the class map (for training).
         label_values: What stored label values mean (``"0:0,1:1,255:255"``), instead of the data set's own table.
@@ -61,12 +62,15 @@ def load_frames(
     located = locate(spec, root, split, layout)
     table = spec.table_for(located.layout, label_values)
     names = [name.strip() for name in held_out.split(",")] if isinstance(held_out, str) else list(held_out)
-    anomalous = _held_out_indices(spec, names)
+    anomalous = spec.anomalous(names)
     if held_out_images not in ("keep", "drop", "void"):
         raise unknown_name("value of held_out_images", held_out_images, ("keep", "drop", "void"))
     make = _FrameMaker(spec, located, table, anomalous, held_out_images)
     frames: list[Frame] = []
+    wanted = located.split.shows
     for record in located.records:
+        if wanted is not None and shows(record, table, anomalous) != wanted:
+            continue
         frame = make(record)
         if held_out_images == "drop" and anomalous and _shows(frame.label):
             continue
@@ -74,7 +78,7 @@ def load_frames(
         if limit is not None and len(frames) >= limit:
             break
     if not frames:
-        raise DataError(f"every frame of {spec.name} shows {', '.join(names)}; nothing is left after dropping them")
+        raise DataError(_nothing_left(located, names or spec.held_out))
     return frames
 
 
@@ -90,12 +94,13 @@ class _FrameMaker:
         layout = self.located.layout
         image = OverlayLoader(record.image, record.overlay) if layout.overlays else ImageLoader(record.image)
         maps = MapLoader(record.label, record.image, self.table) if record.label else None
-        classes: Callable[[], UInt8Array] | None = maps if self.spec.kind == "classes" else None
+        classes: Callable[[], UInt8Array] | None = None
         label: Callable[[], UInt8Array] | None = maps if self.spec.kind == "anomaly" else None
+        if maps and self.spec.kind == "classes":
+            withheld = self.anomalous if self.held_out_images == "void" else ()
+            classes = replace(maps, void=tuple({*self.spec.beyond_classes(self.table), *withheld}))
         if maps and self.anomalous:
             label = HeldOutLoader(maps, self.anomalous)
-            if self.held_out_images == "void":
-                classes = replace(maps, void=self.anomalous)
         meta: dict[str, Any] = {
             "path": str(record.image),
             "dataset": self.spec.name,
@@ -109,12 +114,23 @@ class _FrameMaker:
         return Frame(record.id, image, classes, label, self.spec.group_of(record.id), meta)
 
 
-def _held_out_indices(spec: DatasetSpec, names: Sequence[str]) -> tuple[int, ...]:
-    if not names:
-        return ()
-    if spec.label_space is None:
-        raise ConfigError(f"held-out classes need a data set with class labels; {spec.name} has anomaly labels")
-    return tuple(spec.label_space.index(name) for name in names)
+def shows(record: Record, table: ValueTable, anomalous: Sequence[int]) -> bool:
+    """Whether a frame's label has a pixel of these meanings; False without a label.
+
+    Raises:
+        FrameError: The label cannot be read.
+    """
+    if record.label is None:
+        return False
+    present = np.bincount(decode_label(record.label).ravel(), minlength=256) > 0
+    return bool(np.isin(table.lookup[present], anomalous).any())
+
+
+def _nothing_left(located: Located, names: Sequence[str]) -> str:
+    spec, split = located.spec, located.split
+    if split.shows:
+        return f"no frame of {spec.name} here shows {', '.join(names)}, so its split {split.name} is empty"
+    return f"every frame of {spec.name} shows {', '.join(names)}; nothing is left after dropping them"
 
 
 def _shows(label: UInt8Array | None) -> bool:

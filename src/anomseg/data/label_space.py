@@ -47,7 +47,21 @@ IDD_LITE = LabelSpace(
     ),
 )  # fmt: skip
 
-_SPACES = {space.name: space for space in (CITYSCAPES, CAMVID, IDD_LITE)}
+# "unlabeled" is sky mostly, and "other" is anything, so neither says what a pixel is in another space.
+STREET_HAZARDS = LabelSpace(
+    "street_hazards",
+    (
+        "unlabeled", "building", "fence", "other", "pedestrian", "pole", "road line", "road", "sidewalk", "vegetation",
+        "car", "wall", "traffic sign",
+    ),
+    (
+        (0, 0, 0), (70, 70, 70), (190, 153, 153), (250, 170, 160), (220, 20, 60), (153, 153, 153), (157, 234, 50),
+        (128, 64, 128), (244, 35, 232), (107, 142, 35), (0, 0, 142), (102, 102, 156), (220, 220, 0),
+    ),
+    (("unlabeled", ()), ("other", ()), ("road line", ("road",))),
+)  # fmt: skip
+
+_SPACES = {space.name: space for space in (CITYSCAPES, CAMVID, IDD_LITE, STREET_HAZARDS)}
 
 
 def label_space(name: str) -> LabelSpace:

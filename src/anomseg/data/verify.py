@@ -7,6 +7,7 @@ from pathlib import Path
 
 from anomseg.data.dataset import DatasetSpec
 from anomseg.data.decoding import decode_label
+from anomseg.data.frames import shows
 from anomseg.data.labels import ValueTable
 from anomseg.data.layout import Record, Scan
 from anomseg.data.loaders import ImageLoader, OverlayLoader
@@ -45,13 +46,14 @@ def verify(
     located, absent, problems = _locate_splits(spec, root, split, layout)
     counts = []
     for part in located:
-        labelled = sum(record.label is not None for record in part.records)
-        expected = part.split.expected
-        counts.append(SplitCount(part.split.name, len(part.records), labelled, expected))
-        if expected is not None and len(part.records) != expected:
-            problems.append(Problem("count", f"{part.split.name}: {len(part.records)} frames instead of {expected}"))
         table = spec.table_for(part.layout, label_values)
-        for record in part.records:
+        records = [record for record in part.records if _belongs(record, part, table)]
+        labelled = sum(record.label is not None for record in records)
+        expected = part.split.expected
+        counts.append(SplitCount(part.split.name, len(records), labelled, expected))
+        if expected is not None and len(records) != expected:
+            problems.append(Problem("count", f"{part.split.name}: {len(records)} frames instead of {expected}"))
+        for record in records:
             problems += _check_record(record, part, table)
         problems += _check_scan(part.scan, part) + _check_manifest(part)
     first = located[0]
@@ -80,6 +82,17 @@ def _locate_splits(
     absent = [name for name, hidden, _ in failures if hidden]
     problems = [Problem("missing", f"split {name}: {error}") for name, hidden, error in failures if not hidden]
     return located, absent, problems
+
+
+def _belongs(record: Record, located: Located, table: ValueTable) -> bool:
+    """Whether a frame is of this split by what it shows; one that cannot be read is looked at where others are."""
+    wanted = located.split.shows
+    if wanted is None:
+        return True
+    try:
+        return shows(record, table, located.spec.anomalous()) == wanted
+    except FrameError:
+        return not wanted
 
 
 def _check_record(record: Record, located: Located, table: ValueTable) -> list[Problem]:

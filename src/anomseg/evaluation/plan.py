@@ -108,6 +108,7 @@ def make_plan(
     check_shard(shard)
     bench = get_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
     rules = resolve_protocol(bench, protocol) if isinstance(protocol, str) else protocol
+    held_out = tuple(held_out) or bench.spec.held_out
     frames = tuple(bench.load_frames(root, split, layout, held_out=held_out, label_values=label_values, limit=limit))
     rules = replace(
         rules, split=split or bench.spec.default_split, label_table=_table_text(bench, frames, label_values, held_out)
@@ -218,7 +219,8 @@ def _warnings(
     """What a reader of the figures must know of the run as a whole."""
     warnings = []
     expected = bench.spec.split(split).expected
-    if expected is not None and found != expected and limit is None:
+    own = bench.spec.split(split).shows is None or set(held_out) == set(bench.spec.held_out)
+    if expected is not None and own and found != expected and limit is None:
         warnings.append(
             f"{found} frames are here where split {split} of {bench.name} has {expected}, so figures do not compare; "
             f"'anomseg data verify {bench.name}' names what differs"
@@ -290,7 +292,7 @@ def _table_text(
 ) -> str:
     layout = frames[0].meta.get("layout")
     if bench.spec.kind == "classes":
-        return f"{bench.spec.table.name} classes, held-out ones ({', '.join(held_out) or 'none'}) 1, other ones 0"
+        return bench.spec.told(held_out)
     table = bench.spec.table_for(bench.spec.layout(layout), label_values) if layout else bench.spec.table
     return f"{table.name} ({table})"
 

@@ -12,6 +12,8 @@ for _name, _module, _summary in (
     ("road_obstacle_21", "smiyc", "SegmentMeIfYouCan obstacle track; validation, hidden test"),
     ("fishyscapes_lost_and_found", "fishyscapes", "Fishyscapes Lost & Found, validation"),
     ("fishyscapes_static", "fishyscapes", "Fishyscapes Static v1, v2, v3, validation"),
+    ("street_hazards", "street_hazards", "StreetHazards, simulated towns with unseen objects"),
+    ("bdd_anomaly", "bdd_anomaly", "BDD-Anomaly, BDD100K images with trains and motorcycles unknown"),
     ("camvid", "camvid", "CamVid, eleven classes of driving video"),
     ("idd_lite", "idd_lite", "India Driving Dataset Lite, seven classes"),
     ("folder", "folder", "images and masks of one's own (options images, masks, values)"),
