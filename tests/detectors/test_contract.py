@@ -43,9 +43,9 @@ every_fittable_detector = pytest.mark.parametrize("name", FITTABLE)
 
 
 def new(name: str, **options) -> Detector:
-    """A detector as it comes; what cannot do without networks of its own gets two small ones."""
-    given = {"members": members()} if "network-option" in DETECTORS.get(name).tags else {}
-    return create_detector(name, **{**given, **options})
+    """A detector as it comes; what cannot do without networks of its own gets small ones."""
+    given = {"ensemble": lambda: {"members": members()}, "pans": lambda: {"network": prototype_network()}}
+    return create_detector(name, **{**given.get(name, dict)(), **options})
 
 
 @functools.cache
@@ -58,6 +58,16 @@ def members() -> list[str]:
         atexit.register(shutil.rmtree, folders[-1], ignore_errors=True)
         save_segmenter(network.eval(), folders[-1])
     return folders
+
+
+@functools.cache
+def prototype_network() -> str:
+    torch.manual_seed(0)
+    network = SEGMENTERS.create("erfnet_pyramid", classes=CLASSES, size=None, bottleneck=8, classifier="cosine")
+    folder = tempfile.mkdtemp(prefix="anomseg-prototypes-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    save_segmenter(network.eval(), folder)
+    return folder
 
 
 def frames_for(name: str, count: int = 4) -> list[Frame]:

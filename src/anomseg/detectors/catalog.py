@@ -67,6 +67,12 @@ for _name, _target, _summary, _tags in (
         ("masks", "bounded"),
     ),
     (
+        "pans",
+        "pans:PAnS",
+        "how unlike every class prototype of its own network, one with a cosine classifier: pans:network=DIR",
+        ("network-option", "bounded"),
+    ),
+    (
         "dense_hybrid",
         "dense_hybrid:DenseHybrid",
         "free energy plus the log-probability of an outlier head",

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from anomseg.errors import CompatibilityError
 from anomseg.segmenters.base import Segmenter
+from anomseg.segmenters.cosine import PrototypeNetwork
 from anomseg.segmenters.scene import Scene
+from anomseg.segmenters.wrapping import WrappedSegmenter
 
 
 @runtime_checkable
@@ -36,6 +38,25 @@ class PrototypeDetector(Protocol):
         ...
 
 
+def prototype_network(segmenter: Segmenter) -> PrototypeNetwork:
+    """A network as one with prototypes, whatever way it is run.
+
+    Args:
+        segmenter: The network.
+
+    Raises:
+        CompatibilityError: It has none.
+    """
+    if "prototypes" not in segmenter.provides:
+        raise CompatibilityError(
+            f"{segmenter.title or segmenter.registry_name} has no class prototypes: its classifier is not a cosine "
+            "one; train a network with the option classifier: cosine"
+        )
+    while isinstance(segmenter, WrappedSegmenter):
+        segmenter = segmenter.inner
+    return cast(PrototypeNetwork, segmenter)
+
+
 class ClassPrototypes:
     """The prototypes of a network with a cosine classifier: one a class, the unit rows of that classifier.
 
@@ -47,12 +68,8 @@ class ClassPrototypes:
     """
 
     def __init__(self, segmenter: Segmenter) -> None:
-        if "prototypes" not in segmenter.provides:
-            raise CompatibilityError(
-                f"{segmenter.title or segmenter.registry_name} has no prototypes: its classifier is not a cosine one; "
-                "train a network with the option classifier=cosine"
-            )
         self.segmenter = segmenter
+        self._network = prototype_network(segmenter)
 
     def prototype_names(self) -> tuple[str, ...]:
         """Names of the classes."""
@@ -64,9 +81,9 @@ class ClassPrototypes:
 
     def prototype_similarity(self, scene: Scene) -> Tensor:
         """Cosines ``(B, K, h, w)`` float32 in [-1, 1] at the classifier's resolution, from the scene's first pass."""
-        return scene.output.logits.float() / cast(float, self.segmenter.cosine_scale)
+        return scene.output.logits.float() / self._network.cosine_scale
 
     def prototype_table(self) -> Tensor:
         """Cosines of the prototypes with each other, ``(K, K)``."""
-        rows = cast(Tensor, self.segmenter.prototypes).detach().float()
+        rows = self._network.prototypes.detach().float()
         return rows @ rows.mT
