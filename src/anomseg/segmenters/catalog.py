@@ -61,6 +61,12 @@ SEGMENTERS.register(
     tags=("logits", "features", "trainable"),
 )
 SEGMENTERS.register(
+    "student",
+    "anomseg.segmenters.student:Student",
+    "DiCNet's student: learns another network's feature map, stride 8, no classes",
+    tags=("features", "trainable"),
+)
+SEGMENTERS.register(
     "onnx",
     "anomseg.segmenters.onnx:OnnxSegmenter",
     "your own network that gives logits, run by ONNX Runtime: onnx:NETWORK.onnx",

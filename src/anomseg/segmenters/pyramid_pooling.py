@@ -26,7 +26,7 @@ def conv_norm(inputs: int, outputs: int, kernel: int = 1, dilation: int = 1) -> 
 
 
 class PyramidPooling(nn.Module):
-    """Means over grids of several sizes beside the map itself, fused by a 3x3 convolution and a batch norm.
+    """Means over grids of several sizes beside the map itself, fused by a 3x3 convolution and, usually, a batch norm.
 
     Args:
         inputs: Channels that come in.
@@ -35,6 +35,7 @@ class PyramidPooling(nn.Module):
         leak: Slope of the negative side within the branches.
         norm: Normalise the branches; the coarsest one then sees one value a crop, so that a step needs two crops.
         grids: Cells along each side.
+        last_norm: The batch norm after the fusing convolution is there.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class PyramidPooling(nn.Module):
         leak: float = 0.0,
         norm: bool = True,
         grids: Sequence[int] = GRIDS,
+        last_norm: bool = True,
     ) -> None:
         super().__init__()
         self.grids = tuple(grids)
@@ -52,7 +54,8 @@ class PyramidPooling(nn.Module):
             nn.Sequential(*(conv_norm(inputs, branch) if norm else [nn.Conv2d(inputs, branch, 1)]), activation(leak))
             for _ in self.grids
         )
-        self.fuse = nn.Sequential(*conv_norm(inputs + branch * len(self.grids), outputs, 3))
+        fuse = conv_norm(inputs + branch * len(self.grids), outputs, 3)
+        self.fuse = nn.Sequential(*(fuse if last_norm else fuse[:1]))
 
     @property
     def norm(self) -> nn.BatchNorm2d:
