@@ -284,3 +284,23 @@ def test_no_content_makes_it_fall_over(folder, key, inner, value):
     finally:
         (folder / "detector.json").write_text(original)
     assert "\n" not in message
+
+
+def test_a_detector_is_written_beside_the_stages_of_its_training(tmp_path):
+    log = tmp_path / "run" / "stages" / "net" / "log.csv"
+    log.parent.mkdir(parents=True)
+    log.write_text("step\n")
+    save_detector(create_detector("energy", temperature=2.0), tmp_path / "run")
+    (tmp_path / "run" / "networks").mkdir()
+    save_detector(create_detector("energy", temperature=3.0), tmp_path / "run")
+    assert load_detector(tmp_path / "run").temperature == 3.0
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["detector.json", "stages"]
+    assert log.read_text() == "step\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    (tmp_path / "run" / "detector.json").unlink()  # as if it had been stopped while writing
+    (tmp_path / "run" / "state.safetensors").write_bytes(b"half")
+    save_detector(create_detector("energy"), tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["detector.json", "stages"]
+    (tmp_path / "run" / "notes.txt").touch()
+    with pytest.raises(DataError, match="other files"):
+        save_detector(create_detector("energy"), tmp_path / "run")

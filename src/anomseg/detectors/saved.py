@@ -30,6 +30,8 @@ from anomseg.segmenters.saved import WEIGHTS, load_saved_segmenter, save_segment
 
 CONFIG, STATE, NETWORKS = "detector.json", "state.safetensors", "networks"
 OWN = (CONFIG, STATE, NETWORKS, CALIBRATION)
+BESIDE = "stages"
+"""What a training keeps in the directory that it writes its detector to; it stays where it is."""
 SCHEMA = 1
 _ROLE = re.compile(r"[a-z0-9_]{1,40}")
 
@@ -37,7 +39,8 @@ _ROLE = re.compile(r"[a-z0-9_]{1,40}")
 def save_detector(detector: Detector, directory: str | Path, segmenter: Segmenter | None = None) -> None:
     """Write a detector so that `load_detector` gives back one that scores bit for bit the same.
 
-    The directory appears whole or not at all: it is written beside its place and then renamed.
+    The directory appears whole or not at all: it is written beside its place and then renamed. One that a training
+    works in gets the files one by one, `CONFIG` last, without which it is no detector directory.
 
     Args:
         detector: A registered detector; one that needs fitting must be fitted.
@@ -122,8 +125,10 @@ def check_writable(directory: str | Path) -> None:
         return
     if not target.is_dir():
         raise DataError(f"{target} is a file; choose another directory for the detector")
-    strangers = sorted(entry.name for entry in target.iterdir() if entry.name not in OWN)
-    if strangers or (any(target.iterdir()) and not (target / CONFIG).is_file()):
+    found = sorted(entry.name for entry in target.iterdir() if entry.name != BESIDE)
+    strangers = [name for name in found if name not in OWN]
+    # A training that was stopped while it wrote leaves files without CONFIG.
+    if strangers or (found and not (target / CONFIG).is_file() and not (target / BESIDE).exists()):
         what = f"holds other files ({strangers[0]})" if strangers else "is no detector directory"
         raise DataError(f"{target} {what} and is not replaced; choose another directory for the detector")
 
@@ -133,6 +138,9 @@ def _swap(draft: Path, target: Path) -> None:
     if not target.exists():
         os.replace(draft, target)  # noqa: PTH105 - named as what it is, the atomic call
         return
+    if (target / BESIDE).exists():
+        _fill(draft, target)
+        return
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".old") as aside:
         earlier = Path(aside) / target.name
         target.rename(earlier)
@@ -141,6 +149,19 @@ def _swap(draft: Path, target: Path) -> None:
         except BaseException:
             earlier.rename(target)
             raise
+
+
+def _fill(draft: Path, target: Path) -> None:
+    """Move what is in ``draft`` into ``target`` in place of an earlier detector."""
+    for name in OWN:  # CONFIG first: from now on, and until its new one is there, this is no detector
+        entry = target / name
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+    for name in reversed(OWN):
+        if (draft / name).exists():
+            os.replace(draft / name, target / name)  # noqa: PTH105
 
 
 def is_detector_directory(path: str | Path) -> bool:
