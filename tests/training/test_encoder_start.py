@@ -98,7 +98,7 @@ def test_no_graph_is_kept_through_a_frozen_encoder(settings, monkeypatch, tmp_pa
     step = SegmentationModule.training_step
 
     def watching(self, batch, index):
-        seen.append((self.segmenter.encoder(batch[0])["encoder"].requires_grad, self.segmenter.encoder.training,
+        seen.append((self.segmenter.encoder(batch["image"])["encoder"].requires_grad, self.segmenter.encoder.training,
                      self.segmenter.pooling.training))  # fmt: skip
         return step(self, batch, index)
 

@@ -7,7 +7,13 @@ from anomseg.training.optimisers import build_optimiser, parameter_groups
 from anomseg.training.options import OptimiserConfig
 
 PUBLISHED = OptimiserConfig(
-    steps=100, optimiser="sgd", schedule="poly", learning_rate=0.007, weight_decay=1e-4, decay_all=True
+    steps=100,
+    validate_every=50,
+    optimiser="sgd",
+    schedule="poly",
+    learning_rate=0.007,
+    weight_decay=1e-4,
+    decay_all=True,
 )
 
 
@@ -73,7 +79,7 @@ def test_the_encoder_may_learn_slower_and_frozen_parameters_are_left_out():
 
 def test_each_groups_cosine_has_its_own_peak():
     network = ERFNetPyramid(["a", "b"], bottleneck=8)
-    config = OptimiserConfig(steps=40, learning_rate=0.5, encoder_rate=0.1, warmup=0.25)
+    config = OptimiserConfig(steps=40, validate_every=40, learning_rate=0.5, encoder_rate=0.1, warmup=0.25)
     optimiser, schedule = build_optimiser(network, config)
     peaks = {group["weight_decay"]: [] for group in optimiser.param_groups}
     seen = []

@@ -52,7 +52,7 @@ def test_unknown_keys_are_suggested(overrides, message):
         ("stages.segmenter.data.sources", "[]", "at least one"),
         ("stages.segmenter.module.network", "pyramd", "did you mean 'pyramid'"),
         ("stages.segmenter.trainer.validate_every", "0", "segmenter.trainer: validate_every must be 1 or more, got 0"),
-        ("stages.segmenter.trainer.steps", "0", "1 or more"),
+        ("stages.segmenter.trainer.steps", "-500", "0 or more"),
         ("stages.segmenter.trainer.warmup", "2", "from 0 to 1"),
         ("stages.segmenter.trainer.learning_rate", "-1", "learning_rate must be 0 or more"),
         ("stages.segmenter.trainer.power", "-1", "0 or more"),

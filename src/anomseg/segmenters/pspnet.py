@@ -35,6 +35,7 @@ class PSPNet(ResNetSegmenter):
     """
 
     registry_name: ClassVar[str] = "pspnet"
+    head_reads: ClassVar[tuple[str, ...]] = ("stage3", "encoder")
 
     def __init__(
         self,

@@ -109,7 +109,7 @@ class Student(Segmenter):
             self.head = PooledHead(residual.channels[3], branch, channels)
 
     @property
-    def smallest_batch(self) -> int:
+    def least_crops(self) -> int:
         """Crops a training step needs: the batch norm of the coarsest grid of a `PooledHead` sees one value a crop."""
         return 1 if self.kind == "pyramid" else 2
 

@@ -86,6 +86,9 @@ class EncoderNetwork(Segmenter):
     smallest_batch: ClassVar[int] = 1
     """Crops a training step needs: 2 where a batch norm sees one value a crop."""
 
+    head_reads: ClassVar[tuple[str, ...]] = ("encoder",)
+    """The encoder's maps that `head_logits` reads."""
+
     def encoder_maps(self, batch: Tensor) -> dict[str, Tensor]:
         """The encoder's named maps of a batch in [0, 1]: what does not change as long as the encoder is frozen."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it encodes")

@@ -55,6 +55,7 @@ class LabelledConfig:
         held_out: Classes of the space that the network is not to know.
         held_out_images: What becomes of training images that show one: ``drop`` them, or take those pixels as
             ``void``. Validation images stay; there such pixels are void.
+        seed: Seed of the stream of crops; the recipe's where not given.
     """
 
     space: str = "camvid"
@@ -66,6 +67,7 @@ class LabelledConfig:
     limit: int | None = None
     held_out: Sequence[str] = ()
     held_out_images: Literal["drop", "void"] = "drop"
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         check_bounds("batch_size", self.batch_size, 1)
@@ -106,7 +108,7 @@ class FrameStore:
         return [float(share) for share in known / max(int(known.sum()), 1)]
 
 
-class CropDataset(Dataset[tuple[Tensor, Tensor]]):
+class CropDataset(Dataset[dict[str, Tensor]]):
     """Training crop number ``n`` of a seeded stream: the same for any number of workers and after a resume.
 
     Args:
@@ -128,12 +130,13 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
         self.stores, self.table, self.config, self.seed = list(stores), table, config, seed
         self.probabilities = np.asarray(shares, np.float64) / np.sum(shares)
 
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self.seed, number])
         source = int(rng.choice(len(self.stores), p=self.probabilities))
         store = self.stores[source]
         image, classes = augment(*store[int(rng.integers(len(store)))], self.config, rng)
-        return torch.from_numpy(image).permute(2, 0, 1).float().div_(255.0), self.table.rows(source, classes)
+        pixels = torch.from_numpy(image).permute(2, 0, 1).float().div_(255.0)
+        return {"image": pixels, "rows": self.table.rows(source, classes)}
 
 
 class StreamSampler(Sampler[int]):

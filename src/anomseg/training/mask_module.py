@@ -11,6 +11,7 @@ from anomseg.errors import CompatibilityError
 from anomseg.scores import mask_semantic
 from anomseg.segmenters.derived import derived_logits
 from anomseg.segmenters.trainable import MaskAnswer, MaskSupervision
+from anomseg.training.base_module import Sample
 from anomseg.training.mask_targets import class_masks
 from anomseg.training.module import SegmentationModule
 
@@ -23,15 +24,16 @@ class MaskModule(SegmentationModule):
     published losses alone.
     """
 
-    def losses(self, batch: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def losses(self, batch: Sample) -> tuple[Tensor, Tensor]:
         """Loss of a batch, and the logits of the class map."""
         if not isinstance(self.segmenter, MaskSupervision):
             raise CompatibilityError(f"{self.segmenter.registry_name} has no masks to train")
-        answers = self.segmenter.training_masks(batch)
+        images = batch["image"]
+        answers = self.segmenter.training_masks(images)
         # The networks run in short numbers, where asked; sums over queries and what is matched by them do not: float16
         # has no number as small as the floor of a claim.
-        with torch.autocast(batch.device.type, enabled=False):
-            return self._losses_of(self.segmenter, answers, rows)
+        with torch.autocast(images.device.type, enabled=False):
+            return self._losses_of(self.segmenter, answers, batch["rows"])
 
     def _losses_of(
         self, segmenter: MaskSupervision, answers: Sequence[MaskAnswer], rows: Tensor

@@ -5,27 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from anomseg.segmenters import Segmenter
 from anomseg.segmenters.trainable import StartableEncoder
 from anomseg.training.options import OptimiserConfig
 
 
-def parameter_groups(segmenter: Segmenter, config: OptimiserConfig) -> list[dict[str, Any]]:
+def parameter_groups(network: nn.Module, config: OptimiserConfig) -> list[dict[str, Any]]:
     """Trained parameters by learning rate and weight decay; frozen ones are left out.
 
     Args:
-        segmenter: The network.
+        network: What is trained.
         config: What to do.
 
     Returns:
         Groups with ``params``, ``lr`` and ``weight_decay``.
     """
-    encoder = set(segmenter.encoder.parameters()) if isinstance(segmenter, StartableEncoder) else set()
+    encoder = set(network.encoder.parameters()) if isinstance(network, StartableEncoder) else set()
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-    for parameter in segmenter.parameters():
+    for parameter in network.parameters():
         if parameter.requires_grad:
             rate = config.learning_rate * (config.encoder_rate if parameter in encoder else 1.0)
             decay = config.weight_decay if parameter.ndim > 1 or config.decay_all else 0.0
@@ -33,9 +33,9 @@ def parameter_groups(segmenter: Segmenter, config: OptimiserConfig) -> list[dict
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
 
 
-def build_optimiser(segmenter: Segmenter, config: OptimiserConfig) -> tuple[Optimizer, LRScheduler]:
+def build_optimiser(network: nn.Module, config: OptimiserConfig) -> tuple[Optimizer, LRScheduler]:
     """The optimiser of a network and its schedule, to be stepped each iteration."""
-    groups = parameter_groups(segmenter, config)
+    groups = parameter_groups(network, config)
     optimiser: Optimizer
     if config.optimiser == "sgd":
         optimiser = SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)

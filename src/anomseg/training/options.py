@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from anomseg.errors import ConfigError
 from anomseg.training.bounds import check_bounds
 
 
@@ -49,7 +50,7 @@ class OptimiserConfig:
     """How to train.
 
     Attributes:
-        steps: Optimiser steps.
+        steps: Optimiser steps, a multiple of ``validate_every``; 0 leaves the network as it starts, to compare with.
         optimiser: ``adamw``, or ``sgd`` with Nesterov momentum.
         schedule: ``cosine``: linear warm-up, then a cosine to zero; ``poly``: the rate falls as
             ``(1 - step / steps) ** power``. Both are stepped each iteration.
@@ -86,9 +87,11 @@ class OptimiserConfig:
     devices: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "validate_every", "devices"):
+        for name in ("validate_every", "devices"):
             check_bounds(name, getattr(self, name), 1)
-        for name in ("learning_rate", "encoder_rate", "power", "weight_decay", "clip"):
+        if self.steps % self.validate_every:
+            raise ConfigError("steps must be a multiple of validate_every")
+        for name in ("steps", "learning_rate", "encoder_rate", "power", "weight_decay", "clip"):
             check_bounds(name, getattr(self, name), 0)
         for name in ("warmup", "momentum"):
             check_bounds(name, getattr(self, name), 0, 1)

@@ -4,28 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from anomseg.errors import ConfigError
 from anomseg.files import read_json, write_json
 from anomseg.registry import STAGES
 from anomseg.training.recipe import Recipe, load_recipe
-
-STAGES.register(
-    "segmentation",
-    "anomseg.training.segmentation:SegmentationStage",
-    "train a segmenter on labelled frames, coarse labels included",
-)
-
-
-class Stage(Protocol):
-    """What a registered kind of stage must be able to do."""
-
-    def check(self) -> None:
-        """Find everything it needs, before any stage starts."""
-
-    def run(self, folder: Path, out: Path, *, quiet: bool = False) -> dict[str, Any]:
-        """Do the work, resumably, and return a summary."""
+from anomseg.training.stages import Stage
 
 
 def train(
@@ -54,16 +39,22 @@ def train(
         record = folder / "stage.json"
         if record.is_file() and read_json(record)["fingerprint"] != plan.fingerprint(stage):
             raise ConfigError(f"{folder} was started with another configuration; choose another --out or remove it")
+    results = [
+        Path(out) if stage is plan.stages[-1] else folder / "result"
+        for stage, folder in zip(plan.stages, folders, strict=True)
+    ]
+    by_name = {stage.name: result for stage, result in zip(plan.stages, results, strict=True)}
     pending = [
-        (stage, runner, folder)
-        for stage, runner, folder in zip(plan.stages, built, folders, strict=True)
+        (stage, runner, folder, result)
+        for stage, runner, folder, result in zip(plan.stages, built, folders, results, strict=True)
         if not ((folder / "stage.json").is_file() and read_json(folder / "stage.json").get("summary"))
     ]
-    for _, runner, _ in pending:
+    for _, runner, _, _ in pending:
         runner.check()
-    for stage, runner, folder in pending:
+    for stage, runner, folder, result in pending:
         state = {"fingerprint": plan.fingerprint(stage), "summary": None}
         write_json(folder / "stage.json", state)
-        target = Path(out) if stage is plan.stages[-1] else folder / "result"
-        write_json(folder / "stage.json", {**state, "summary": runner.run(folder, target, quiet=quiet)})
+        taken = {name: by_name[name] for name in stage.takes}
+        summary = runner.run(folder, result, taken=taken, quiet=quiet)
+        write_json(folder / "stage.json", {**state, "summary": summary})
     return dict(read_json(folders[-1] / "stage.json")["summary"])

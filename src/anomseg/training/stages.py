@@ -1,0 +1,42 @@
+"""What a stage of a recipe is, and the kinds there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from anomseg.registry import STAGES
+
+STAGES.register(
+    "segmentation",
+    "anomseg.training.segmentation:SegmentationStage",
+    "train a segmenter on labelled frames, coarse labels included",
+)
+STAGES.register(
+    "features",
+    "anomseg.training.features_stage:FeaturesStage",
+    "compute the features of training crops once, for heads on a frozen encoder",
+)
+STAGES.register(
+    "pans",
+    "anomseg.detectors.pans.stage:PAnSStage",
+    "train a network with a cosine classifier, whose prototypes are then compared with (PAnS)",
+)
+
+
+class Stage(Protocol):
+    """What a registered kind of stage must be able to do."""
+
+    def check(self) -> None:
+        """Find everything it needs, before any stage starts."""
+
+    def run(self, folder: Path, out: Path, *, taken: Mapping[str, Path], quiet: bool = False) -> dict[str, Any]:
+        """Do the work, resumably, and return a summary.
+
+        Args:
+            folder: Where checkpoints and logs of this stage live.
+            out: Where its result is written.
+            taken: Result folders of the stages that it takes, by their names.
+            quiet: Show no progress.
+        """

@@ -1,0 +1,195 @@
+"""Heads trained on features that were computed once."""
+
+import json
+
+import pytest
+import torch
+from tiny_camvid import write_split
+
+from anomseg.errors import ConfigError, DataError
+from anomseg.segmenters import load_segmenter, save_segmenter
+from anomseg.segmenters.erfnet_pyramid import ERFNetPyramid
+from anomseg.training import load_recipe, train
+from anomseg.training.data_of_stage import StageData
+from anomseg.training.feature_cache import CachedCrops, FeatureCache
+
+RECIPE = """
+recipe: tiny-cached
+seed: 3
+roots: {{camvid: "{root}"}}
+stages:
+  - name: features
+    stage: features
+    module:
+      network: erfnet_pyramid
+      options: {{size: [48, 64], bottleneck: 8}}
+      encoder_start: {encoder}
+      layers: [stage2, encoder]
+      crops: 6
+    data:
+      space: camvid
+      sources: [{{benchmark: camvid, split: train}}]
+      validation: {{benchmark: camvid, split: val}}
+      augment: {{crop: [32, 48]}}
+  - name: head
+    stage: segmentation
+    takes: [features]
+    module: {{network: erfnet_pyramid, options: {{size: [48, 64], bottleneck: 8, classifier: cosine}}, half: false}}
+    data: {{batch_size: 2}}
+    trainer: {{steps: 12, validate_every: 4, learning_rate: 0.01, precision: "32-true", accelerator: cpu}}
+"""
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
+]
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    write_split(tmp_path / "camvid", "train", 4, [3, 8])
+    write_split(tmp_path / "camvid", "val", 2, [3, 8], size=(40, 64))
+    torch.manual_seed(0)
+    save_segmenter(ERFNetPyramid(["a"], bottleneck=8), tmp_path / "donor")
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE.format(root=tmp_path / "camvid", encoder=tmp_path / "donor" / "model.safetensors"))
+    return path
+
+
+def _stage(out, name):
+    return json.loads((out / "stages" / name / "stage.json").read_text())
+
+
+def test_a_head_learns_from_features_and_the_encoder_stays(recipe, tmp_path):
+    out = tmp_path / "out"
+    summary = train(recipe, out, {"stages.head.trainer.steps": "40"}, quiet=True)
+    assert summary["validation"]["val_loss"] < summary["validation_start"]["val_loss"]
+    assert summary["images_seen"] == 80
+    assert summary["data"] == {"camvid/train": 4, "camvid/val": 2}
+    assert summary["encoder"]["file"] == "model.safetensors"
+    trained, donor = load_segmenter(out), load_segmenter(tmp_path / "donor")
+    for name, value in donor.encoder.state_dict().items():
+        assert torch.equal(value, trained.encoder.state_dict()[name])
+    assert "prototypes" in trained.provides
+    assert trained.classes[3] == "road"
+
+
+def test_cached_features_are_the_networks_own(recipe, tmp_path):
+    out = tmp_path / "out"
+    train(recipe, out, {"stages.head.trainer.steps": "0", "stages.features.module.images": "true"}, quiet=True)
+    plan = load_recipe(recipe, {"stages.head.trainer.steps": "0"})
+    data = StageData(plan, plan.stages[1]).bind({"features": out / "stages/features/result"})
+    host, live = data.host(), data.labelled.crops()
+    order = [torch.equal(live[i]["rows"], data.crops()[0]["rows"]) for i in range(6)]
+    assert any(order)
+    sample = data.crops()[0]
+    with torch.inference_mode():
+        maps = host.encoder_maps(live[order.index(True)]["image"][None])
+    for name in ("stage2", "encoder"):
+        torch.testing.assert_close(sample[f"features.{name}"].float(), maps[name][0], rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(sample["image"], live[order.index(True)]["image"])
+    whole = data.validation(host)
+    assert len(whole) == 2
+    assert whole[0]["classes"].shape == (40, 64)  # as the frame is; rows are as the network sees it
+    assert whole[0]["rows"].shape == (48, 64)
+
+
+def test_no_steps_leave_the_network_as_it_starts(recipe, tmp_path):
+    summary = train(recipe, tmp_path / "out", {"stages.head.trainer.steps": "0"}, quiet=True)
+    assert summary["steps"] == summary["images_seen"] == 0
+    assert summary["validation"] == summary["validation_start"]
+    again = train(recipe, tmp_path / "again", {"stages.head.trainer.steps": "0"}, quiet=True)
+    assert again["validation"] == summary["validation"]
+
+
+def test_a_resumed_head_ends_where_the_straight_one_ends(recipe, tmp_path):
+    train(recipe, tmp_path / "straight", quiet=True)
+    from anomseg.training.module import SegmentationModule
+
+    class Stopped(Exception):
+        pass
+
+    seed = SegmentationModule.on_train_batch_start
+
+    def stop(self, batch, index):
+        if self.global_step == 6:
+            raise Stopped
+        seed(self, batch, index)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SegmentationModule, "on_train_batch_start", stop)
+        with pytest.raises(Stopped):
+            train(recipe, tmp_path / "broken", quiet=True)
+    train(recipe, tmp_path / "broken", quiet=True)
+    one, other = (load_segmenter(tmp_path / name).state_dict() for name in ("straight", "broken"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_shared_cache_is_filled_once_and_only_shared_by_what_agrees(recipe, tmp_path):
+    shared = {"stages.features.module.cache": str(tmp_path / "shared"), "stages.features.data.seed": "0"}
+    train(recipe, tmp_path / "a", {**shared, "seed": "1"}, quiet=True)
+    train(recipe, tmp_path / "b", {**shared, "seed": "2"}, quiet=True)
+    assert _stage(tmp_path / "a", "features")["summary"]["images_seen"] == 8  # six crops and two images
+    assert _stage(tmp_path / "b", "features")["summary"]["images_seen"] == 0
+    assert len(list((tmp_path / "shared").iterdir())) == 1
+    for key, value in (
+        ("data.held_out", "[car]"),
+        ("data.augment.flip", "0"),
+        ("module.layers", "[stage2, encoder, bottleneck]"),
+    ):
+        out = tmp_path / key
+        train(recipe, out, {**shared, f"stages.features.{key}": value}, quiet=True)
+        assert _stage(out, "features")["summary"]["images_seen"] > 0
+
+
+def test_an_interrupted_cache_goes_on_where_it_was(recipe, tmp_path, monkeypatch):
+    write, written = FeatureCache.write, []
+
+    def failing(self, kind, index, sample):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append((kind, index))
+        write(self, kind, index, sample)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureCache, "write", failing)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "out", quiet=True)
+    train(recipe, tmp_path / "out", quiet=True)
+    assert _stage(tmp_path / "out", "features")["summary"]["images_seen"] == 5
+
+
+def test_each_turn_reads_every_crop_once_in_another_order(tmp_path):
+    cache = FeatureCache(tmp_path)
+    for index in range(5):
+        cache.write("crops", index, {"rows": torch.full((1, 1), index)})
+    crops = CachedCrops(cache, 5, seed=1)
+    turns = [[int(crops[turn * 5 + n]["rows"]) for n in range(5)] for turn in range(3)]
+    assert all(sorted(turn) == list(range(5)) for turn in turns)
+    assert turns[0] != turns[1]
+    assert int(CachedCrops(cache, 5, seed=1)[7]["rows"]) == turns[1][2]
+    cache.path("crops", 2).write_bytes(b"no tensors")
+    with pytest.raises(DataError, match="missing or damaged"):
+        cache.read("crops", 2)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("features.module.layers", "[]", "layers is empty"),
+        ("features.module.layers", "[encoder]", "reads stage2, encoder; add stage2 to features.module.layers"),
+        ("features.module.layers", "[stage2, encoder, bottlenck]", "did you mean 'bottleneck'"),
+        ("features.module.encoder_start", "null", "--stages.features.module.encoder_start FILE"),
+        ("features.module.crops", "0", "crops must be 1 or more"),
+        ("features.data.augment.crop", "[30, 48]", "multiples of 8"),
+        ("features.trainer", "{steps: 3}", "trains nothing"),
+        ("head.data", "{sources: []}", "key of head.data"),
+        ("head.module.network", "pyramid", "no encoder whose features"),
+        ("head.module.encoder_start", "bundled", "leave start and encoder_start out"),
+        ("head.module.network", "pspnet", "reads stage3, encoder"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_starts(recipe, tmp_path, key, value, message):
+    with pytest.raises(ConfigError, match=message):
+        train(recipe, tmp_path / "out", {f"stages.{key}": value}, quiet=True)
+    assert not (tmp_path / "out" / "stages" / "features" / "samples").exists()
