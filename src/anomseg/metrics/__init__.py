@@ -4,6 +4,13 @@ from anomseg.metrics.bootstrap import Intervals, PairedDifference, bootstrap_int
 from anomseg.metrics.component import ComponentResult, ComponentScore, component_fractions
 from anomseg.metrics.counts import ScoreCounts, count_scores
 from anomseg.metrics.curve import AP_RULES, FPR_RULES, ApRule, FprRule
+from anomseg.metrics.judged_images import (
+    JUDGED_FIGURES,
+    JudgedImages,
+    JudgedMeans,
+    judged_difference,
+    judged_intervals,
+)
 from anomseg.metrics.mdm import (
     DetectionMargin,
     detection_margin,
@@ -12,39 +19,70 @@ from anomseg.metrics.mdm import (
     margin_thresholds,
     maximal_detection_margin,
 )
+from anomseg.metrics.misclassified import (
+    EQUAL_FPR,
+    FalsePositives,
+    JudgedCounts,
+    Misclassified,
+    MisclassifiedResult,
+    conditional_fpr,
+    count_judged,
+)
 from anomseg.metrics.openset import OpenSetIoU, OpenSetResult
+from anomseg.metrics.openset_curve import OpenSetCurve, OpenSetPoint, PixelKinds, pixel_kinds
 from anomseg.metrics.per_image import ImageFigures, PerImage, PerImageResult
-from anomseg.metrics.pixel import CurvePoints, PixelCurve, PixelResult
+from anomseg.metrics.pixel import PixelCurve
+from anomseg.metrics.pixel_result import CurvePoints, PixelResult
+from anomseg.metrics.probability import ProbabilityBin, ProbabilityResult, probability_figures
 from anomseg.metrics.segmentation import SegmentationIoU, SegmentationResult
 
 __all__ = [
     "AP_RULES",
+    "EQUAL_FPR",
     "FPR_RULES",
+    "JUDGED_FIGURES",
     "ApRule",
     "ComponentResult",
     "ComponentScore",
     "CurvePoints",
     "DetectionMargin",
+    "FalsePositives",
     "FprRule",
     "ImageFigures",
     "Intervals",
+    "JudgedCounts",
+    "JudgedImages",
+    "JudgedMeans",
+    "Misclassified",
+    "MisclassifiedResult",
+    "OpenSetCurve",
     "OpenSetIoU",
+    "OpenSetPoint",
     "OpenSetResult",
     "PairedDifference",
     "PerImage",
     "PerImageResult",
     "PixelCurve",
+    "PixelKinds",
     "PixelResult",
+    "ProbabilityBin",
+    "ProbabilityResult",
     "ScoreCounts",
     "SegmentationIoU",
     "SegmentationResult",
     "bootstrap_intervals",
     "component_fractions",
+    "conditional_fpr",
+    "count_judged",
     "count_scores",
     "detection_margin",
     "f1_curve",
+    "judged_difference",
+    "judged_intervals",
     "margin_from_counts",
     "margin_thresholds",
     "maximal_detection_margin",
     "paired_difference",
+    "pixel_kinds",
+    "probability_figures",
 ]

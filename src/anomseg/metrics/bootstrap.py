@@ -83,7 +83,7 @@ def bootstrap_intervals(per_image: PerImage, samples: int = 1000, seed: int = 0,
     reason = _reason(groups)
     if reason:
         return Intervals(None, reason, level, 0, 0, len(groups.names))
-    values = _figures(groups, _weights(len(groups.names), samples, seed), per_image)
+    values = _figures(groups, resample_weights(len(groups.names), samples, seed), per_image)
     return _intervals(values, level, len(groups.names))
 
 
@@ -116,7 +116,7 @@ def paired_difference(
     reason = _reason(pair[0][0])
     if reason:
         return PairedDifference(difference, Intervals(None, reason, level, 0, 0, count))
-    weights = _weights(count, samples, seed)
+    weights = resample_weights(count, samples, seed)
     values = [_figures(groups, weights, state) for groups, state in pair]
     return PairedDifference(
         difference, _intervals({name: values[0][name] - values[1][name] for name in FIGURES}, level, count)
@@ -186,7 +186,7 @@ def _regrouped(pairs: list[tuple[ImageFigures, ImageHistogram]]) -> list[tuple[I
     ]
 
 
-def _weights(groups: int, samples: int, seed: int) -> NDArray[np.float64]:
+def resample_weights(groups: int, samples: int, seed: int) -> NDArray[np.float64]:
     """``(samples, groups)``: how often each group is drawn; a resample draws as many groups as there are."""
     draws = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=samples)
     return draws.astype(np.float64)

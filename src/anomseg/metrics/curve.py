@@ -137,22 +137,39 @@ def fpr_at_recall(curve: Curve, rule: FprRule = "first>=", recall: float = 0.95)
         >>> [float(fpr_at_recall(curve, rule)) for rule in FPR_RULES]
         [0.0, 1.0, 1.0]
     """
+    chosen, above = _index_at_recall(curve, rule, recall)
+    counts = np.where(above, *(_entry(part, chosen) for part in (curve.above, curve.at_or_above)))
+    return counts / curve.inliers
+
+
+def scores_at_recall(curve: Curve, rule: FprRule = "first>=", recall: float = 0.95) -> tuple[np.float32, bool]:
+    """Where `fpr_at_recall` counts: the score, and whether false positives are those above it or also those at it.
+
+    Args:
+        curve: One curve with its scores.
+        rule: As there.
+        recall: The level.
+    """
+    chosen, above = _index_at_recall(curve, rule, recall)
+    return np.float32(curve.scores[chosen]), bool(above)
+
+
+def _index_at_recall(curve: Curve, rule: FprRule, recall: float) -> tuple[Any, Any]:
+    """``(...)`` the entry that decides, and whether its own inliers are left out."""
     rate = curve.recall
     if rule == "nearest":
         distance = np.abs(rate - recall)
         count = distance.shape[-1]
         chosen = count - 1 - np.argmin(distance[..., ::-1], axis=-1)
-        full = np.take_along_axis(rate, np.expand_dims(chosen, -1), -1)[..., 0] == 1.0
+        full = _entry(rate, chosen) == 1.0
         first_full = np.argmax(rate == 1.0, axis=-1)
-        false_positives = np.where(
-            full,
-            np.take_along_axis(curve.at_or_above, np.expand_dims(first_full, -1), -1)[..., 0],
-            np.take_along_axis(curve.above, np.expand_dims(np.minimum(chosen + 1, count - 1), -1), -1)[..., 0],
-        )
-    else:
-        first = np.argmax(rate >= recall if rule == "first>=" else rate > recall, axis=-1)
-        false_positives = np.take_along_axis(curve.at_or_above, np.expand_dims(first, -1), -1)[..., 0]
-    return false_positives / curve.inliers
+        return np.where(full, first_full, np.minimum(chosen + 1, count - 1)), ~full
+    first = np.argmax(rate >= recall if rule == "first>=" else rate > recall, axis=-1)
+    return first, np.zeros(np.shape(first), bool)
+
+
+def _entry(values: NDArray[Any], index: Any) -> Any:
+    return np.take_along_axis(values, np.expand_dims(index, -1), -1)[..., 0]
 
 
 def best_f1(curve: Curve) -> tuple[float, float]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomseg.errors import DataError
-from anomseg.metrics.counts import Counts, Keys
+from anomseg.metrics.counts import Counts, Keys, keys_at_least
+from anomseg.metrics.statefile import Pieces
 
 PAGE_BITS = 12
 PAGE = 1 << PAGE_BITS
@@ -152,9 +153,47 @@ class PagedCounter:
             greatest = max(greatest, int(cells.max()))
         return distinct, greatest
 
+    def pieces(self) -> Pieces:
+        """All keys and counts for a state file, as a structured array in pieces; see `add_pieces`."""
+        distinct, greatest = self.size()
+        pair = np.dtype([("key", "<u4"), ("count", np.min_scalar_type(greatest))])
+        return Pieces(pair, distinct, (_paired(*part, pair) for part in self.items()))
+
+    def add_pieces(self, pieces: Iterable[NDArray[Any]]) -> None:
+        """Add what `pieces` gave, read back from a file."""
+        for part in pieces:
+            self.add(part["key"].astype(np.uint32), part["count"].astype(np.int64))
+
     def lowest(self) -> int | None:
         """The lowest key that occurs; None when empty."""
         return next((int(keys[0]) for keys, _ in self.items() if keys.size), None)
+
+    def lowest_with(self, allowed: int) -> int:
+        """The lowest key that occurs and has at most ``allowed`` counts at or above it; else the one above them all.
+
+        Example:
+            >>> counter = PagedCounter()
+            >>> counter.add(np.array([3, 4, 9], np.uint32), np.array([1, 2, 1]))
+            >>> [counter.lowest_with(allowed) for allowed in (4, 3, 1, 0)]
+            [3, 4, 9, 10]
+        """
+        counted, last = 0, -1
+        for keys, counts in self.items():
+            if keys.size:
+                below = counted + np.cumsum(counts) - counts
+                found = int(np.searchsorted(below, self.total - allowed, side="left"))
+                if found < keys.size:
+                    return int(keys[found])
+                counted, last = int(below[-1] + counts[-1]), int(keys[-1])
+        return last + 1
+
+    def count_at(self, thresholds: Any) -> Counts:
+        """How many counted scores are at or above each of some thresholds, ``(n,)`` float64 in any order."""
+        keys = np.atleast_1d(keys_at_least(thresholds))
+        order = np.argsort(keys, kind="stable")
+        counts = np.empty(keys.size, np.int64)
+        counts[order] = self.at_or_above(keys[order])[0]
+        return counts
 
     def at_or_above(self, keys: Keys) -> tuple[Counts, Counts]:
         """How many counted keys are at or above, and how many strictly above, each of some keys.
@@ -185,3 +224,9 @@ class PagedCounter:
             done, counted = last, int(cumulative[-1])
         below[done:] = up_to[done:] = counted
         return counted - below, counted - up_to
+
+
+def _paired(keys: Keys, counts: Counts, dtype: np.dtype[Any]) -> NDArray[Any]:
+    pairs = np.empty(keys.size, dtype)
+    pairs["key"], pairs["count"] = keys, counts
+    return pairs

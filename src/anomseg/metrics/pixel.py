@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,57 +21,13 @@ from anomseg.metrics.curve import (
     best_f1,
     check_rules,
     fpr_at_recall,
+    scores_at_recall,
 )
 from anomseg.metrics.frames import FrameLedger
 from anomseg.metrics.paged import DEFAULT_BUDGET, PagedCounter
+from anomseg.metrics.pixel_result import CurvePoints, PixelResult
 from anomseg.metrics.runs import SortedRuns
-from anomseg.metrics.statefile import Pieces, open_state, write_state
-
-
-@dataclass(frozen=True)
-class PixelResult:
-    """Pooled figures.
-
-    Attributes:
-        ap: Average precision, in [0, 1].
-        nap: AP above chance, ``(ap - prevalence) / (1 - prevalence)``.
-        auroc: Area under the ROC curve, in [0, 1].
-        fpr95: False-positive rate at 95 % recall by the state's rule.
-        best_f1: Greatest F1 over thresholds: an oracle, the threshold is chosen on the ground truth.
-        best_f1_threshold: Its threshold; ``score >= threshold`` is positive.
-        inlier: Inlier pixels.
-        anomaly: Anomalous pixels.
-        void: Void pixels, which count nowhere.
-        prevalence: Share of anomalous among valid pixels, the AP of chance.
-        frames: Frames counted.
-        fpr95_by_rule: FPR95 by each of the three rules.
-    """
-
-    ap: float
-    nap: float
-    auroc: float
-    fpr95: float
-    best_f1: float
-    best_f1_threshold: float
-    inlier: int
-    anomaly: int
-    void: int
-    prevalence: float
-    frames: int
-    fpr95_by_rule: dict[str, float]
-
-
-@dataclass(frozen=True)
-class CurvePoints:
-    """A thinned curve for plotting, by descending threshold; each array ``(n,)`` float64.
-
-    The last point has threshold at the lowest score: recall 1, FPR 1, precision = prevalence.
-    """
-
-    recall: NDArray[np.float64]
-    precision: NDArray[np.float64]
-    fpr: NDArray[np.float64]
-    threshold: NDArray[np.float64]
+from anomseg.metrics.statefile import open_state, write_state
 
 
 class PixelCurve:
@@ -113,6 +68,11 @@ class PixelCurve:
     def frames(self) -> list[str]:
         """Ids of the counted frames, sorted."""
         return self._frames.ids
+
+    @property
+    def inlier(self) -> int:
+        """Inlier pixels counted."""
+        return self._inlier.total
 
     def update(self, score: Any, label: Any, frame: str | None = None) -> None:
         """Count one frame.
@@ -212,14 +172,49 @@ class PixelCurve:
             Two int64 arrays ``(n,)``.
         """
         keys = np.atleast_1d(keys_at_least(thresholds))
-        order = np.argsort(keys, kind="stable")
-        true_positives = np.empty(keys.size, np.int64)
-        false_positives = np.empty(keys.size, np.int64)
         anomaly_keys, anomaly_counts = self._anomaly.consolidated()
         below = np.concatenate(([0], np.cumsum(anomaly_counts)))
-        true_positives[:] = below[-1] - below[np.searchsorted(anomaly_keys, keys, side="left")]
-        false_positives[order] = self._inlier.at_or_above(keys[order])[0]
-        return true_positives, false_positives
+        true_positives = below[-1] - below[np.searchsorted(anomaly_keys, keys, side="left")]
+        return true_positives.astype(np.int64), self._inlier.count_at(thresholds)
+
+    def threshold_at_recall(self, recall: float = 0.95) -> float:
+        """The threshold of FPR95 by the state's rule: the false positives of ``score >= threshold`` are its own.
+
+        Args:
+            recall: The level.
+
+        Raises:
+            DataError: There are no anomalous or no inlier pixels.
+        """
+        score, above = scores_at_recall(self._curve(), self.fpr_rule, recall)
+        return float(np.nextafter(score, np.float32(np.inf)) if above else score)
+
+    def threshold_at_fpr(self, level: float = 0.05) -> float:
+        """The lowest inlier score at or above which at most a share ``level`` of the inliers lies.
+
+        Where the highest scores are tied by more than that, the least number above them all.
+
+        Raises:
+            DataError: There is no inlier pixel.
+        """
+        if self._inlier.total == 0:
+            raise DataError("no inlier pixel, so no threshold has a false-positive rate; check the label table")
+        return float(scores_of_keys(np.array([self._inlier.lowest_with(int(level * self._inlier.total))]))[0])
+
+    def scores(self) -> Iterator[tuple[NDArray[np.float32], Counts, Counts]]:
+        """All distinct scores, ascending and in pieces, with the inlier and the anomalous pixels that have each.
+
+        The pieces depend on the counted scores alone, so sums over them do not depend on the order of the frames.
+        """
+        keys, counts = self._anomaly.consolidated()
+        done = 0
+        for inlier_keys, inlier_counts in self._inlier.items():
+            if inlier_keys.size:
+                stop = int(np.searchsorted(keys, inlier_keys[-1], side="right"))
+                yield _side_by_side(inlier_keys, inlier_counts, keys[done:stop], counts[done:stop])
+                done = stop
+        if done < keys.size:
+            yield scores_of_keys(keys[done:]), np.zeros(keys.size - done, np.int64), counts[done:]
 
     def points(self, count: int = 1000) -> CurvePoints:
         """A curve of about ``count`` points, evenly spaced in recall, for plotting.
@@ -249,17 +244,11 @@ class PixelCurve:
             DataError: The file cannot be written.
         """
         keys, counts = self._anomaly.consolidated()
-        distinct, greatest = self._inlier.size()
-        pair = np.dtype([("key", "<u4"), ("count", np.min_scalar_type(greatest))])
         write_state(
             path,
             type(self).__name__,
             {"fpr_rule": self.fpr_rule, "ap_rule": self.ap_rule, "void": self._void, "frames": self._frames.to_json()},
-            {
-                "anomaly_keys": keys,
-                "anomaly_counts": counts,
-                "inlier": Pieces(pair, distinct, (_paired(*part, pair) for part in self._inlier.items())),
-            },
+            {"anomaly_keys": keys, "anomaly_counts": counts, "inlier": self._inlier.pieces()},
         )
 
     @classmethod
@@ -275,12 +264,15 @@ class PixelCurve:
             state._void = int(reader.meta["void"])
             state._frames = FrameLedger.from_json(reader.meta["frames"])
             state._anomaly.add(reader.array("anomaly_keys"), reader.array("anomaly_counts"))
-            for part in reader.pieces("inlier"):
-                state._inlier.add(part["key"].astype(np.uint32), part["count"].astype(np.int64))
+            state._inlier.add_pieces(reader.pieces("inlier"))
         return state
 
 
-def _paired(keys: Keys, counts: Counts, dtype: np.dtype[Any]) -> NDArray[Any]:
-    pairs = np.empty(keys.size, dtype)
-    pairs["key"], pairs["count"] = keys, counts
-    return pairs
+def _side_by_side(
+    first: Keys, first_counts: Counts, second: Keys, second_counts: Counts
+) -> tuple[NDArray[np.float32], Counts, Counts]:
+    keys = np.union1d(first, second)
+    columns = np.zeros((2, keys.size), np.int64)
+    columns[0, np.searchsorted(keys, first)] = first_counts
+    columns[1, np.searchsorted(keys, second)] = second_counts
+    return scores_of_keys(keys), columns[0], columns[1]
