@@ -130,11 +130,18 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         self.stores, self.table, self.config, self.seed = list(stores), table, config, seed
         self.probabilities = np.asarray(shares, np.float64) / np.sum(shares)
 
+    def place(self, number: int) -> tuple[int, int]:
+        """Source and frame that a crop is cut from."""
+        return self._place(np.random.default_rng([self.seed, number]))
+
+    def _place(self, rng: np.random.Generator) -> tuple[int, int]:
+        source = int(rng.choice(len(self.stores), p=self.probabilities))
+        return source, int(rng.integers(len(self.stores[source])))
+
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self.seed, number])
-        source = int(rng.choice(len(self.stores), p=self.probabilities))
-        store = self.stores[source]
-        image, classes = augment(*store[int(rng.integers(len(store)))], self.config, rng)
+        source, frame = self._place(rng)
+        image, classes = augment(*self.stores[source][frame], self.config, rng)
         pixels = torch.from_numpy(image).permute(2, 0, 1).float().div_(255.0)
         return {"image": pixels, "rows": self.table.rows(source, classes)}
 
