@@ -14,7 +14,7 @@ def test_published_sizes(encoder, millions):
     with torch.device("meta"):
         student = Student(512, encoder=encoder)
     assert sum(tensor.numel() for tensor in student.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
-    assert student.smallest_batch == 2
+    assert student.least_crops == 2
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "pyramid"])
@@ -30,7 +30,7 @@ def test_the_map_is_linear_and_lies_at_stride_8(encoder):
     last = [module for module in student.head.modules() if isinstance(module, torch.nn.Conv2d)][-1]
     with torch.no_grad():
         for parameter in last.parameters():
-            parameter *= -3
+            parameter.mul_(-3)
     torch.testing.assert_close(student.distil(images), -3 * guess, rtol=1e-4, atol=1e-4)
 
 

@@ -250,6 +250,16 @@ class Segmenter(nn.Module):
             )
         return replace(output, input_size=input_size or output.input_size)
 
+    def feature_maps(self, batch: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """Feature maps of a prepared batch, by name; networks that can leave out their classifier do.
+
+        Args:
+            batch: ``(B, 3, h, w)`` float in [0, 1].
+            names: Names of `feature_info`.
+        """
+        output = self(batch, features=names)
+        return {name: output.features[name] for name in names}
+
     def config(self) -> dict[str, object]:
         """Options that rebuild this segmenter through the registry, JSON-ready, without weights."""
         return {"size": list(self.size) if self.size else None}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -66,6 +67,40 @@ class Scene:
             self._output = self._output()
         return self._output
 
+    def feature_maps(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """Feature maps without gradients: those of the first pass where it was made already, else no more than them.
+
+        The first pass is not made for their sake, so that a network which can do without its classifier does.
+
+        Args:
+            names: Names of feature maps.
+
+        Returns:
+            ``{name: (B, D, h, w)}`` over the padded input.
+
+        Raises:
+            CompatibilityError: There is no segmenter.
+        """
+        if isinstance(self._output, SegmentationOutput) and all(name in self._output.features for name in names):
+            return {name: self._output.features[name] for name in names}
+        return self.remembered(("feature maps", *names), partial(self._feature_maps, tuple(names)))
+
+    def _feature_maps(self, names: Sequence[str]) -> dict[str, Tensor]:
+        with self._evaluating() as segmenter, torch.no_grad():
+            return segmenter.feature_maps(self.images, names)
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[Segmenter]:
+        """The network in evaluation mode; it is put back into its own at the end."""
+        if self.segmenter is None:
+            raise CompatibilityError("this scene has no network; give a segmenter")
+        was_training = self.segmenter.training
+        self.segmenter.eval()
+        try:
+            yield self.segmenter
+        finally:
+            self.segmenter.train(was_training)
+
     @property
     def image_size(self) -> Size:
         """``(H, W)`` that all images of this scene share.
@@ -111,17 +146,12 @@ class Scene:
                 batch = batch[..., : input_size[0], : input_size[1]]
             batch = nn.functional.interpolate(batch, size=size, mode="bilinear", align_corners=False)
             batch, input_size = self.segmenter.pad(batch), size
-        was_training = self.segmenter.training
-        self.segmenter.eval()
-        if dropout:
-            for module in self.segmenter.modules():
-                if isinstance(module, nn.modules.dropout._DropoutNd):
-                    module.train()
-        try:
-            with torch.set_grad_enabled(grad):
-                return self.segmenter(batch, features=features, input_size=input_size)
-        finally:
-            self.segmenter.train(was_training)
+        with self._evaluating() as segmenter, torch.set_grad_enabled(grad):
+            if dropout:
+                for module in segmenter.modules():
+                    if isinstance(module, nn.modules.dropout._DropoutNd):
+                        module.train()
+            return segmenter(batch, features=features, input_size=input_size)
 
     def logits(self) -> Tensor:
         """Logits of the first pass at the images' own size, ``(B, C, H, W)`` float32, upsampled once."""
@@ -177,9 +207,14 @@ class Scene:
                     self.segmenter,
                     input_size=self.input_size,
                     features=self.features,
-                    output=partial(self._select, rows) if self.segmenter is not None else None,
+                    output=self._part(rows),
                 ),
             )
+
+    def _part(self, rows: Sequence[int]) -> SegmentationOutput | Callable[[], SegmentationOutput] | None:
+        if isinstance(self._output, SegmentationOutput):
+            return self._output.select(rows)
+        return partial(self._select, rows) if self.segmenter is not None else None
 
     def _select(self, rows: Sequence[int]) -> SegmentationOutput:
         return self.output.select(rows)
