@@ -50,6 +50,7 @@ def grouped(keys: Keys, counts: Counts, edges: Keys) -> tuple[Keys, Counts]:
     """
     if keys.size == 0:
         return keys, counts
-    own = edges[np.searchsorted(edges, keys, side="right") - 1]
-    starts = np.flatnonzero(np.concatenate(([True], own[1:] != own[:-1])))
-    return own[starts], np.add.reduceat(counts, starts).astype(np.int64)
+    # Few edges are looked up among many keys, not the other way round.
+    starts = np.searchsorted(keys, edges)
+    occurs = np.flatnonzero(starts < np.append(starts[1:], keys.size))
+    return edges[occurs], np.add.reduceat(counts, starts[occurs]).astype(np.int64)
