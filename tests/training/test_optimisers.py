@@ -90,3 +90,25 @@ def test_each_groups_cosine_has_its_own_peak():
     peaks = sorted({round(max(rates), 6) for rates in zip(*seen, strict=True)})
     assert peaks == pytest.approx([0.05, 0.5], rel=0.02)
     assert max(seen[-1]) < 0.02
+
+
+def test_adam_decays_through_the_gradient_at_a_constant_rate():
+    """Adam as in DiCNet: torch's own, its weight decay added to the gradient, the rate never moved."""
+    config = OptimiserConfig(
+        steps=10, validate_every=5, optimiser="adam", schedule="constant", learning_rate=1e-2, weight_decay=0.5,
+        decay_all=True,
+    )  # fmt: skip
+    network = _network()
+    optimiser, schedule = build_optimiser(network, config)
+    parameter = optimiser.param_groups[0]["params"][0]
+    value, first, second = parameter.detach().clone(), 0.0, 0.0
+    for step in range(1, 4):
+        for one in network.parameters():
+            one.grad = torch.full_like(one, 0.1 * step)
+        gradient = parameter.grad + 0.5 * value
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        value = value - 1e-2 * (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
+        optimiser.step()
+        schedule.step()
+        assert schedule.get_last_lr() == [1e-2] * len(optimiser.param_groups)
+    torch.testing.assert_close(parameter.detach(), value, rtol=1e-5, atol=1e-6)

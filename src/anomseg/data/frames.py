@@ -17,7 +17,7 @@ from anomseg.data.loaders import HeldOutLoader, ImageLoader, MapLoader, OverlayL
 from anomseg.data.locate import Located, locate
 from anomseg.data.specs import dataset_spec
 from anomseg.errors import ConfigError, DataError, unknown_name
-from anomseg.types import ANOMALY, Frame, UInt8Array
+from anomseg.types import Frame, UInt8Array
 
 HeldOutImages = Literal["keep", "drop", "void"]
 
@@ -72,7 +72,7 @@ def load_frames(
         if wanted is not None and shows(record, table, anomalous) != wanted:
             continue
         frame = make(record)
-        if held_out_images == "drop" and anomalous and _shows(frame.label):
+        if held_out_images == "drop" and anomalous and wanted is None and shows(record, table, anomalous):
             continue
         frames.append(frame)
         if limit is not None and len(frames) >= limit:
@@ -131,7 +131,3 @@ def _nothing_left(located: Located, names: Sequence[str]) -> str:
     if split.shows:
         return f"no frame of {spec.name} here shows {', '.join(names)}, so its split {split.name} is empty"
     return f"every frame of {spec.name} shows {', '.join(names)}; nothing is left after dropping them"
-
-
-def _shows(label: UInt8Array | None) -> bool:
-    return label is not None and bool(np.any(label == ANOMALY))

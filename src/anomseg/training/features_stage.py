@@ -159,7 +159,9 @@ class FeaturesStage:
         if self.config.cache is None:
             return folder / "samples"
         data = {
-            name: value for name, value in asdict(self.data.config).items() if name not in ("batch_size", "workers")
+            name: value
+            for name, value in asdict(self.data.config).items()
+            if name not in ("batch_size", "workers", "memory")
         }
         frames = [[frame.id for frame in store.frames] for store in self.data.stores]
         what = [data, self.data.seed, list(self.config.layers), self.config.images, segmenter.fingerprint(), frames]

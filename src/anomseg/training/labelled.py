@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, Sampler
 
 from anomseg.data import load_frames
 from anomseg.errors import ConfigError
+from anomseg.registry import parse_spec
 from anomseg.training.augment import AugmentConfig, augment
 from anomseg.training.bounds import check_bounds
 from anomseg.training.label_table import LabelTable
@@ -56,6 +57,8 @@ class LabelledConfig:
         held_out_images: What becomes of training images that show one: ``drop`` them, or take those pixels as
             ``void``. Validation images stay; there such pixels are void.
         seed: Seed of the stream of crops; the recipe's where not given.
+        memory: Gigabytes of decoded frames that each source keeps in each process that loads; further frames are
+            decoded whenever they are drawn.
     """
 
     space: str = "camvid"
@@ -68,30 +71,46 @@ class LabelledConfig:
     held_out: Sequence[str] = ()
     held_out_images: Literal["drop", "void"] = "drop"
     seed: int | None = None
+    memory: float = 4.0
 
     def __post_init__(self) -> None:
         check_bounds("batch_size", self.batch_size, 1)
+        check_bounds("memory", self.memory, 0)
         check_bounds("workers", self.workers, 0)
 
 
 class FrameStore:
-    """Decoded frames kept in memory, so that an epoch decodes nothing twice."""
+    """Decoded frames kept in memory as far as it is granted, so that an epoch of a small set decodes nothing twice.
 
-    def __init__(self, frames: Sequence[Frame]) -> None:
-        self.frames = list(frames)
+    Args:
+        frames: The frames; each needs a class map.
+        memory: Bytes of decoded frames that are kept.
+    """
+
+    def __init__(self, frames: Sequence[Frame], memory: float = 4e9) -> None:
+        self.frames, self.memory = list(frames), memory
         self._decoded: dict[int, tuple[UInt8Array, UInt8Array]] = {}
+        self._used = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy in another process decodes for itself: frames are many times the size of their names."""
+        return {**vars(self), "_decoded": {}, "_used": 0}
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
-        if index not in self._decoded:
-            frame = self.frames[index]
-            classes = frame.classes
-            if classes is None:
-                raise ConfigError(f"frame {frame.id} has no class map; training needs labelled frames")
-            self._decoded[index] = (frame.image(), classes)
-        return self._decoded[index]
+        if index in self._decoded:
+            return self._decoded[index]
+        frame = self.frames[index]
+        classes = frame.classes
+        if classes is None:
+            raise ConfigError(f"frame {frame.id} has no class map; training needs labelled frames")
+        image = frame.image()
+        if self._used + image.nbytes + classes.nbytes <= self.memory:
+            self._used += image.nbytes + classes.nbytes
+            self._decoded[index] = (image, classes)
+        return image, classes
 
     def class_frequencies(self, lookup: UInt8Array, count: int) -> list[float]:
         """Share of labelled pixels of each class over all frames.
@@ -172,6 +191,7 @@ def load_source(
     limit: int | None,
     held_out: Sequence[str] = (),
     held_out_images: Literal["drop", "void"] = "void",
+    memory: float = 4.0,
 ) -> FrameStore:
     """Frames of one source.
 
@@ -181,14 +201,16 @@ def load_source(
         limit: At most so many frames.
         held_out: Classes, by the source's own names, that are not to be learned.
         held_out_images: What becomes of images that show one.
+        memory: Gigabytes of decoded frames that are kept.
 
     Raises:
         ConfigError: Its folder is not given.
         DataError: Its folder cannot be used, or nothing is left of it.
     """
-    root = roots.get(source.benchmark)
+    name = parse_spec(source.benchmark).name
+    root = roots.get(name)
     if not root:
-        raise ConfigError(f"the recipe needs the folder of {source.benchmark}: add --roots.{source.benchmark} DIR")
+        raise ConfigError(f"the recipe needs the folder of {name}: add --roots.{name} DIR")
     frames = load_frames(
         source.benchmark,
         root=root,
@@ -197,4 +219,4 @@ def load_source(
         held_out=held_out,
         held_out_images=held_out_images if held_out else "keep",
     )
-    return FrameStore(frames)
+    return FrameStore(frames, memory * 1e9)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from anomseg.data import label_space
+from anomseg.data import LabelSpace, dataset_spec
 from anomseg.errors import ConfigError
 from anomseg.segmenters import Segmenter
 from anomseg.training.augment import AugmentConfig
@@ -48,7 +48,7 @@ class LabelledData:
         self.validation = configure(SourceConfig, self.config.validation, f"{config.name}.data.validation")
         self.taught = TaughtClasses(self.config.space, self.config.held_out)
         every = [*self.sources, self.validation]
-        self.spaces = [label_space(source.benchmark) for source in every]
+        self.spaces = [_space(source.benchmark) for source in every]
         self.table = LabelTable(self.taught, self.spaces, [source.loss_weight for source in every])
         self._stores: list[FrameStore] | None = None
 
@@ -61,12 +61,12 @@ class LabelledData:
             DataError: A folder cannot be used, or nothing is left of a source.
         """
         if self._stores is None:
-            roots, limit, withheld = self.roots, self.config.limit, self.taught.withheld
+            roots, limit, withheld, memory = self.roots, self.config.limit, self.taught.withheld, self.config.memory
             found = [
-                load_source(source, roots, limit, withheld(space), self.config.held_out_images)
+                load_source(source, roots, limit, withheld(space), self.config.held_out_images, memory)
                 for source, space in zip(self.sources, self.spaces[:-1], strict=True)
             ]
-            found.append(load_source(self.validation, roots, limit, withheld(self.spaces[-1]), "void"))
+            found.append(load_source(self.validation, roots, limit, withheld(self.spaces[-1]), "void", memory))
             self._stores = found
         return self._stores
 
@@ -100,3 +100,11 @@ class LabelledData:
         if self.config.held_out:
             found["held_out"] = {"classes": list(self.config.held_out), "images": self.config.held_out_images}
         return found
+
+
+def _space(benchmark: str) -> LabelSpace:
+    """The label space of a data set's classes."""
+    space = dataset_spec(benchmark).label_space
+    if space is None:
+        raise ConfigError(f"{benchmark} has anomaly labels but no classes to learn; name a data set with class maps")
+    return space

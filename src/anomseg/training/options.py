@@ -51,9 +51,9 @@ class OptimiserConfig:
 
     Attributes:
         steps: Optimiser steps, a multiple of ``validate_every``; 0 leaves the network as it starts, to compare with.
-        optimiser: ``adamw``, or ``sgd`` with Nesterov momentum.
+        optimiser: ``adamw``; ``adam``, whose weight decay is part of the gradient; ``sgd`` with Nesterov momentum.
         schedule: ``cosine``: linear warm-up, then a cosine to zero; ``poly``: the rate falls as
-            ``(1 - step / steps) ** power``. Both are stepped each iteration.
+            ``(1 - step / steps) ** power``; ``constant``. They are stepped each iteration.
         learning_rate: Peak of the schedule.
         encoder_rate: The encoder's learning rate relative to the head's, for networks on a published encoder.
         warmup: Share of the steps that ``cosine`` spends warming up.
@@ -70,8 +70,8 @@ class OptimiserConfig:
     """
 
     steps: int = 7000
-    optimiser: Literal["adamw", "sgd"] = "adamw"
-    schedule: Literal["cosine", "poly"] = "cosine"
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    schedule: Literal["cosine", "poly", "constant"] = "cosine"
     learning_rate: float = 2e-3
     encoder_rate: float = 1.0
     warmup: float = 0.03
