@@ -73,6 +73,18 @@ for _name, _target, _summary, _tags in (
         ("network-option", "bounded"),
     ),
     (
+        "pgan",
+        "pgan:PGAN",
+        "PGAN-style reconstruction: how unlike every class prototype over several features of any network",
+        ("trained", "features", "bounded"),
+    ),
+    (
+        "dicnet",
+        "dicnet:DiCNet",
+        "how far a student's guess of its teacher's features is from them: anomseg train camvid-dicnet",
+        ("features", "trained"),
+    ),
+    (
         "dense_hybrid",
         "dense_hybrid:DenseHybrid",
         "free energy plus the log-probability of an outlier head",
@@ -103,7 +115,7 @@ def detector_names(tag: str | None = None) -> list[str]:
         tag: ``"posthoc"``, ``"fitted"`` (has to be), ``"fittable"`` (may be), ``"labels"`` (fitted on frames with
             class maps only), ``"control"``, ``"no-network"``, ``"multi-pass"``, ``"network-option"`` (carries networks
             that options name), ``"void"``, ``"features"``, ``"masks"``, ``"outlier-head"`` (reads those) or
-            ``"bounded"`` (in [0, 1] as it comes).
+            ``"bounded"`` (in [0, 1] as it comes), ``"trained"`` (comes out of a training stage, ready to score).
 
     Example:
         >>> detector_names("posthoc")

@@ -23,6 +23,16 @@ STAGES.register(
     "anomseg.detectors.pans.stage:PAnSStage",
     "train a network with a cosine classifier, whose prototypes are then compared with (PAnS)",
 )
+STAGES.register(
+    "pgan",
+    "anomseg.detectors.pgan.stage:PGANStage",
+    "train a prototype extraction network on the features of a segmenter that stays as it is",
+)
+STAGES.register(
+    "student",
+    "anomseg.detectors.dicnet.stage:StudentStage",
+    "train a student on a teacher's features, to see where it fails to guess them (DiCNet)",
+)
 
 
 class Stage(Protocol):
