@@ -28,6 +28,7 @@ COMMANDS = (
     "merge",
     "submit",
     "profile",
+    "prototypes",
     "export",
     "list",
     "data",
