@@ -24,6 +24,7 @@ from anomseg.detectors import (
     resolve_detector,
     save_detector,
 )
+from anomseg.detectors.dicnet import DiCNet, target_from_norm
 from anomseg.errors import CompatibilityError, ConfigError, DataError
 from anomseg.registry import DETECTORS, SEGMENTERS, Spec, option_names
 from anomseg.segmenters import save_segmenter
@@ -71,11 +72,22 @@ def prototype_network() -> str:
     return folder
 
 
+def trained_dicnet() -> DiCNet:
+    """A teacher, and a student that has not learned much."""
+    torch.manual_seed(0)
+    teacher = SEGMENTERS.create("erfnet_pyramid", classes=CLASSES, size=None, bottleneck=8)
+    student = SEGMENTERS.create("student", channels=8, encoder="pyramid", width=4, branch=8)
+    feature = "bottleneck_linear"
+    return DiCNet.of(teacher.eval(), student, feature, target_from_norm(teacher.feature_norm(feature), "standardized"))
+
+
 def frames_for(name: str, count: int = 4) -> list[Frame]:
     return made_frames(count, classes="labels" in DETECTORS.get(name).tags)
 
 
 def ready(name: str, segmenter: TinySegmenter) -> Detector:
+    if name == "dicnet":
+        return trained_dicnet()
     detector = new(name)
     return detector.fit(segmenter, frames_for(name)) if name in FITTABLE else detector
 

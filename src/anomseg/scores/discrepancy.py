@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from anomseg.errors import CompatibilityError, unknown_name
 
 Distance = Literal["mse", "cosine", "smooth_l1"]
-DISTANCES: tuple[str, ...] = get_args(Distance)
+DISTANCES: tuple[Distance, ...] = get_args(Distance)
 
 
 def feature_discrepancy(teacher: Tensor, student: Tensor, distance: Distance = "mse") -> Tensor:

@@ -1,0 +1,239 @@
+"""The detector ``dicnet``: how far a student's guess of a teacher's feature is from that feature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, Literal, Self
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from anomseg.detectors.base import Detector
+from anomseg.detectors.dicnet.resizing import aligned_resize
+from anomseg.detectors.dicnet.target import NORMS, Target, TeacherNorm, distilled_feature
+from anomseg.detectors.features import AUTO
+from anomseg.detectors.options import one_of
+from anomseg.errors import CompatibilityError
+from anomseg.scores import feature_discrepancy
+from anomseg.scores.discrepancy import DISTANCES, Distance, stretched
+from anomseg.segmenters.base import Segmenter
+from anomseg.segmenters.scene import Scene
+from anomseg.segmenters.student import Student
+from anomseg.types import Flags, Needs
+
+STUDENT, TEACHER = "student", "teacher"
+Normalise = Literal["none", "image"]
+
+
+class DiCNet(Detector):
+    """Distillation-comparison network (Zhou et al., arXiv 2112.09908): ``1/C sum_c (T_c - S_c)^2``.
+
+    T is a feature map of a trained segmenter, the teacher, S the guess of a student that has learned to give the same
+    on known scenes. The teacher's classifier takes no part. A detector comes out of a training, see `DiCNet.of` for
+    networks at hand.
+
+    Args:
+        feature: The teacher's feature map that the student has learned. ``"auto"`` is the one before the classifier,
+            without its activation where the network names that; a trained detector has its name.
+        teacher_norm: What was taken off that feature before it was compared: ``"standardized"``, the publication's
+            intent, brings every channel to mean 0 and deviation 1; ``"affine"``, what its code does, takes the batch
+            norm's output; ``"none"``, what goes into the batch norm. It belongs to a training, and is not changed
+            afterwards.
+        distance: ``"mse"``, ``"cosine"`` or ``"smooth_l1"``, see `feature_discrepancy`.
+        align_corners: From cells to pixels as published; false is the way other detectors do it.
+        normalise: ``"image"`` stretches each map to [0, 1], as the published code does: figures pooled over images
+            then mean little.
+        attached: It scores the network that is given, which must be its teacher, and so shares its pass with other
+            detectors; else it carries its teacher.
+
+    Raises:
+        ConfigError: An option has a value that it cannot have.
+    """
+
+    registry_name = "dicnet"
+    flags: ClassVar[Flags] = Flags(owns_network=True)
+    reads_head: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        feature: str = AUTO,
+        teacher_norm: TeacherNorm = "standardized",
+        distance: Distance = "mse",
+        align_corners: bool = True,
+        normalise: Normalise = "none",
+        attached: bool = False,
+    ) -> None:
+        super().__init__()
+        self.feature = feature
+        self.teacher_norm = one_of("teacher_norm", teacher_norm, NORMS)
+        self.distance: Distance = one_of("distance", distance, DISTANCES)
+        self.align_corners = align_corners
+        self.normalise = one_of("normalise", normalise, ("none", "image"))
+        self.attached = attached
+        self.flags = replace(type(self).flags, owns_network=not attached)  # type: ignore[misc] # an option decides
+        self._networks: dict[str, Segmenter] = {}
+        self._target: Target | None = None
+
+    @classmethod
+    def of(cls, teacher: Segmenter, student: Student, feature: str, target: Target, **options: Any) -> Self:
+        """A detector of networks at hand.
+
+        Args:
+            teacher: The network whose feature was learned; kept unless ``attached``.
+            student: The network that has learned it.
+            feature: Name of the feature.
+            target: What was learned of it.
+            **options: Further options of the constructor.
+
+        Raises:
+            CompatibilityError: Feature, target and student do not fit each other.
+        """
+        detector = cls(feature, **options)
+        detector.load_state({"scale": target.scale, "shift": target.shift})
+        detector.load_networks({STUDENT: student} | ({} if detector.attached else {TEACHER: teacher}))
+        detector.segmenter_identity = teacher.identity()
+        detector.needs(teacher)
+        return detector
+
+    @property
+    def segmenter(self) -> Segmenter | None:  # type: ignore[override] # an option decides
+        """The teacher that it carries; None where it is attached."""
+        return self._networks.get(TEACHER)
+
+    @property
+    def student(self) -> Student | None:
+        """The student; None before training."""
+        network = self._networks.get(STUDENT)
+        return network if isinstance(network, Student) else None
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it came out of a training."""
+        return self.student is not None and self._target is not None
+
+    def require_fitted(self) -> None:
+        """Refuse to go on without a student."""
+        if not self.is_fitted:
+            raise CompatibilityError(
+                "dicnet has no student; run 'anomseg train camvid-dicnet ...' and give the directory that it writes"
+            )
+
+    @property
+    def bounded(self) -> bool:
+        """Whether maps are stretched to [0, 1]."""
+        return self.normalise == "image"
+
+    @property
+    def forward_passes(self) -> int:
+        """The teacher's, shared with other detectors where it is attached; the student's is counted in ``card``."""
+        return 1
+
+    def state(self) -> dict[str, Tensor]:
+        """Scale and shift of the teacher's channels, ``(C,)`` float32 each."""
+        return {} if self._target is None else {"scale": self._target.scale, "shift": self._target.shift}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take back what `state` returned."""
+        if not state:
+            self._target = None
+            return
+        channels = {tuple(tensor.shape) for tensor in state.values()}
+        if set(state) != {"scale", "shift"} or len(channels) != 1 or len(channels.pop()) != 1:
+            raise CompatibilityError(f"the state of dicnet is scale and shift, a number a channel; got {sorted(state)}")
+        self._target = Target(state["scale"].float(), state["shift"].float(), "")
+
+    def networks(self) -> dict[str, Segmenter]:
+        """``student``, and ``teacher`` unless it is attached."""
+        return dict(self._networks)
+
+    def load_networks(self, networks: Mapping[str, Segmenter]) -> None:
+        """Take student and teacher; see `Detector.load_networks`."""
+        wanted = {STUDENT} if self.attached else {STUDENT, TEACHER}
+        student = networks.get(STUDENT)
+        if set(networks) != wanted or not isinstance(student, Student):
+            raise CompatibilityError(f"dicnet carries the networks {sorted(wanted)}, got {sorted(networks)}")
+        if self._target is not None and len(self._target.scale) != student.channels:
+            raise CompatibilityError(
+                f"the student gives {student.channels} channels, and dicnet was trained with {len(self._target.scale)}"
+            )
+        self._networks = {role: network.eval() for role, network in networks.items()}
+
+    def feature_name(self, segmenter: Segmenter | None) -> str | None:
+        """The teacher's feature map that is compared; None where that cannot be said."""
+        if self.feature != AUTO:
+            return self.feature
+        return distilled_feature(segmenter) if segmenter is not None else None
+
+    def needs(self, segmenter: Segmenter | None) -> Needs:
+        """One feature map of the teacher, and no logits."""
+        network = self.segmenter or segmenter
+        name = self.feature_name(network)
+        needs = Needs(logits=False, features=() if name is None else (name,))
+        if network is None:
+            return needs
+        self.ask(network, needs if name is not None else Needs(logits=False, features=("bottleneck",)))
+        if self._target is not None and name is not None:
+            channels = network.feature_info[name].channels
+            if channels != len(self._target.scale):
+                raise CompatibilityError(
+                    f"dicnet was trained on a feature of {len(self._target.scale)} channels, but {name!r} of this "
+                    f"network has {channels}; give the teacher that it was trained with"
+                )
+        return needs
+
+    def discrepancy(self, scene: Scene) -> Tensor:
+        """Discrepancy ``(B, h, w)`` float32 at the teacher's cells, over the padded input."""
+        self.require_fitted()
+        student, target = self.student, self._target
+        assert student is not None  # noqa: S101 - fitted
+        assert target is not None  # noqa: S101 - fitted
+        own = self._own(scene)
+        name = self.feature_name(own.segmenter)
+        assert name is not None  # noqa: S101 - a trained one names it
+        teacher = target.of(own.feature_maps((name,))[name])
+        guess = student.to(own.images.device).distil(own.images)
+        return feature_discrepancy(teacher, on_grid(guess, teacher), self.distance)
+
+    def score(self, scene: Scene) -> Tensor:
+        """Anomaly maps ``(B, H, W)`` float32 at the images' own size."""
+        cells = self.discrepancy(scene)[:, None]
+        own = self._own(scene)
+        if self.align_corners:
+            padded = (own.images.shape[-2], own.images.shape[-1])
+            score = aligned_resize(cells, padded, own.input_size, own.image_size)
+        else:
+            score = own.resize(cells)
+        score = score[:, 0].contiguous()
+        return stretched(score) if self.normalise == "image" else score
+
+    def _own(self, scene: Scene) -> Scene:
+        """The scene as the teacher sees it, should another network have prepared it."""
+        teacher = self.segmenter
+        if teacher is None or scene.segmenter is teacher:
+            return scene
+        return scene.remembered(("dicnet", id(teacher)), lambda: _prepared_for(teacher, scene))
+
+    def card(self) -> dict[str, Any]:
+        """Also the passes and parameters of teacher and student, which are its cost."""
+        told = super().card()
+        parameters = {role: parameter_count(network) for role, network in self._networks.items()}
+        return {**told, "passes": {"teacher": 1, "student": 1}, "network_parameters": parameters}
+
+
+def on_grid(guess: Tensor, teacher: Tensor) -> Tensor:
+    """A student's map on the cells of its teacher's, float32; they are the same where both have one stride."""
+    if guess.shape[-2:] != teacher.shape[-2:]:
+        guess = F.interpolate(guess.float(), teacher.shape[-2:], mode="bilinear", align_corners=False)
+    return guess.float()
+
+
+def parameter_count(network: Segmenter) -> int:
+    """Numbers that a network has learned."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _prepared_for(teacher: Segmenter, scene: Scene) -> Scene:
+    height, width = scene.input_size
+    images = teacher.to(scene.images.device).pad(scene.images[..., :height, :width])
+    return Scene(images, scene.frame_ids, scene.image_sizes, teacher, input_size=scene.input_size)
