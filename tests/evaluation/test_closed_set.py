@@ -10,7 +10,8 @@ from small_run import TinySegmenter
 from anomseg.data import LabelSpace, label_space
 from anomseg.errors import ConfigError, DataError
 from anomseg.evaluation import evaluate, merge
-from anomseg.evaluation.segmentation import ClassTable, SegmentationState, class_table
+from anomseg.evaluation.class_table import ClassTable, class_table
+from anomseg.evaluation.segmentation import SegmentationState
 from anomseg.types import Frame
 
 NAMES = [f"0001TP_{index:06d}" for index in range(3)] + [f"Seq05VD_f{index:05d}" for index in range(2)]

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from anomseg._version import __version__
+from anomseg.evaluation.class_figures import NO_ANOMALY, class_parts
 from anomseg.evaluation.intervals import intervals_of_means
 from anomseg.evaluation.margins import calibrated_part, margin_curves, margin_part
+from anomseg.evaluation.probabilities import probability_part
 from anomseg.evaluation.states import DetectorState
 from anomseg.files import atomic_write, write_json, write_text
 from anomseg.inference.provenance import plain
@@ -66,12 +68,15 @@ def anomaly_card(header: Mapping[str, Any], folder: str, state: DetectorState, s
         "prevalence": result.prevalence if result else None,
         "pixel": _headline(header["protocol"], result, figures),
         "pixel_ci95": None,
-        "pixel_ci95_reason": "no frame with anomalies was evaluated",
+        "pixel_ci95_reason": NO_ANOMALY,
         "fpr95_by_rule": result.fpr95_by_rule if result else None,
         "per_image_mean": vars(state.per_image.compute()),
         "component": _component(state),
         "mdm": margin_part(state) if detector.get("bounded") and result else None,
         "mdm_calibrated": calibrated_part(state, detector["calibration"]) if state.calibration and result else None,
+        **probability_part(state, bounded=bool(detector.get("bounded"))),
+        **class_parts(state, seed),
+        "parameter_counts": (header.get("parameter_counts") or {}).get(folder),
         "skipped": _listed(state.skipped, header["frame_order"]),
         "dropped_clean_frames": len(state.dropped),
         "seconds": _seconds(state.seconds),
@@ -199,7 +204,7 @@ def _difference(state: DetectorState, control: DetectorState, seed: int) -> dict
         both, either = len(state.frames & control.frames), len(state.frames | control.frames)
         return {"ap": None, "ci95": None, "above": None, "reason": f"they share {both} of {either} frames"}
     if not state.evaluable:
-        return {"ap": None, "ci95": None, "above": None, "reason": "no frame with anomalies was evaluated"}
+        return {"ap": None, "ci95": None, "above": None, "reason": NO_ANOMALY}
     paired = paired_difference(state.per_image, control.per_image, seed=seed)
     interval = paired.intervals.figures["ap"] if paired.intervals.figures else None
     return {

@@ -13,6 +13,7 @@ from anomseg.benchmarks import Benchmark, Protocol
 from anomseg.calibration import calibration_of
 from anomseg.data import ValueTable
 from anomseg.errors import DataError
+from anomseg.evaluation.class_state import ClassState
 from anomseg.evaluation.finish import Outcome
 from anomseg.evaluation.maps import LabelCache, MapCache
 from anomseg.evaluation.plan import Detectors, Plan, make_plan
@@ -24,7 +25,7 @@ from anomseg.evaluation.segmentation import SegmentationState
 from anomseg.evaluation.sources import FolderSource, MapSource, NetworkSource
 from anomseg.evaluation.states import DetectorState, memory_each
 from anomseg.inference.predictor import find_device
-from anomseg.metrics import PerImage, PixelCurve
+from anomseg.metrics import JudgedImages, PerImage, PixelCurve
 from anomseg.segmenters import load_segmenter
 from anomseg.segmenters.base import Size
 
@@ -145,6 +146,7 @@ def run_plan(
         open_source(plan, device),
         states,
         segmentation,
+        plan.judges,
         clean_frames=plan.protocol.clean_images,
         components=plan.task == "anomaly" and plan.protocol.components,
         keep_maps=keep_maps,
@@ -174,12 +176,30 @@ def load_states(plan: Plan, out: Path) -> dict[str, DetectorState]:
     memory = memory_each(len(plan.folders))
     states = {}
     for folder in plan.folders if plan.task == "anomaly" else ():
-        states[folder] = DetectorState.load(out / folder, memory) or DetectorState(
-            PixelCurve(plan.protocol.fpr_rule, plan.protocol.ap_rule, memory),
-            PerImage(plan.protocol.fpr_rule, plan.protocol.ap_rule),
-            calibration=calibration_of(plan.detectors[folder]) if folder in plan.detectors else None,
-        )
+        state = DetectorState.load(out / folder, memory) or _empty_state(plan, folder, memory)
+        state.no_classes = plan.why_no_classes(folder) or state.no_classes
+        states[folder] = state
     return states
+
+
+def _empty_state(plan: Plan, folder: str, memory: int) -> DetectorState:
+    rules = (plan.protocol.fpr_rule, plan.protocol.ap_rule)
+    classes = None
+    if folder in plan.judges:
+        classes = ClassState.empty(
+            plan.judges[folder].table.target.names,
+            plan.known_classes(folder),
+            JudgedImages(PerImage(*rules), PerImage(*rules)),
+            memory // 4,
+            segments=plan.detectors[folder].segments,
+        )
+    return DetectorState(
+        PixelCurve(*rules, memory),
+        PerImage(*rules),
+        calibration=calibration_of(plan.detectors[folder]) if folder in plan.detectors else None,
+        classes=classes,
+        no_classes=plan.why_no_classes(folder),
+    )
 
 
 def open_source(plan: Plan, device: torch.device | str, *, segment: bool = False) -> MapSource:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +14,13 @@ from anomseg.data import ValueTable, frame_fingerprint
 from anomseg.data.label_mapping import concepts_of
 from anomseg.detectors import Detector, network_of, resolve_detector, seen_frames, segmenter_matches
 from anomseg.errors import CompatibilityError, ConfigError, DataError, FrameError
+from anomseg.evaluation.class_table import ClassTable
+from anomseg.evaluation.judging import Comparison, Judge, known_classes
 from anomseg.evaluation.maps import LABELS_FOLDER
 from anomseg.evaluation.run_folder import RUN_FILE, RunRecord, Shard
 from anomseg.evaluation.scores_dir import ScoresDirectory
 from anomseg.evaluation.segmentation import FOLDER as SEGMENTATION_FOLDER
-from anomseg.evaluation.segmentation import ClassTable, class_table
+from anomseg.evaluation.sizes import parameter_counts
 from anomseg.files import sha256_of_file
 from anomseg.inference.inputs import number_duplicates, safe_name
 from anomseg.inference.provenance import plain, state_hash
@@ -48,6 +50,7 @@ class Plan:
         seed: Of the resampling for intervals.
         shard: ``(index, count)``; None for all frames.
         content: Everything that decides the figures, JSON-ready.
+        judges: For each detector whose network's classes compare with the frames', by folder, who compares them.
     """
 
     benchmark: str
@@ -62,6 +65,23 @@ class Plan:
     seed: int
     shard: Shard | None
     content: Mapping[str, Any]
+    judges: Mapping[str, Judge] = field(default_factory=dict)
+
+    def known_classes(self, folder: str) -> tuple[int, ...]:
+        """The data set's classes over which a detector's means are taken; see `judging.known_classes`."""
+        return known_classes(self.judges[folder].table, self.content["held_out"])
+
+    def why_no_classes(self, folder: str) -> str:
+        """Why a detector has no figures on classes; empty where it has."""
+        if folder in self.judges:
+            return ""
+        if self.scores is not None:
+            return "maps were given, and no network"
+        if not any(frame.has_classes for frame in self.frames):
+            return "the frames have no class map"
+        if network_of(self.detectors[folder], self.segmenter) is None:
+            return "no network was given"
+        return "none of the network's classes is one of the data set's"
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -116,9 +136,8 @@ def make_plan(
     source = ScoresDirectory(scores) if isinstance(scores, str | Path) else scores
     network = None if source else segmenter
     task = _task(bench, frames, network, rules.split)
-    table = None
-    if network is not None and bench.spec.label_space is not None and any(frame.has_classes for frame in frames):
-        table = class_table(network.classes, network.registry_name, bench.spec.label_space)
+    compare = Comparison(bench.spec.label_space, frames)
+    table = compare.table(network)
     named = {} if source or task == "segmentation" else name_detectors(detectors)
     fingerprints = {frame.id: _fingerprint(frame) for frame in frames}
     working = size or rules.resize
@@ -144,10 +163,14 @@ def make_plan(
             "seed": seed,
             "frames": fingerprints,
             "warnings": _warnings(bench, rules.split, len(frames), held_out, identity, limit),
+            "parameter_counts": {
+                name: parameter_counts(detector, network_of(detector, network)) for name, detector in named.items()
+            },
         }
     )
+    judges = compare.judges({name: network_of(detector, network) for name, detector in named.items()})
     return Plan(
-        content["benchmark"], rules, frames, task, network, named, source, table, working, seed, shard, content
+        content["benchmark"], rules, frames, task, network, named, source, table, working, seed, shard, content, judges
     )  # fmt: skip
 
 

@@ -22,10 +22,11 @@ def identity_of(content: Mapping[str, Any]) -> str:
     """SHA-256 of a run's description, the same on every machine: 64 hexadecimal digits.
 
     Args:
-        content: JSON-ready description of the run; its ``warnings`` decide no figure and do not count.
+        content: JSON-ready description of the run; its ``warnings`` and ``parameter_counts`` decide no figure and do
+            not count.
     """
-    # Warnings are for readers; a new one must not disown results that it does not change.
-    deciding = {key: value for key, value in content.items() if key != "warnings"}
+    # Both are for readers; a new one must not disown results that it does not change.
+    deciding = {key: value for key, value in content.items() if key not in ("warnings", "parameter_counts")}
     text = json.dumps(deciding, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

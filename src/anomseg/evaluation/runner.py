@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from anomseg.errors import AnomsegError, FrameError
+from anomseg.evaluation.judging import Judge, Judgement
 from anomseg.evaluation.maps import LabelCache, MapCache
 from anomseg.evaluation.progress import Progress, silent
 from anomseg.evaluation.segmentation import SegmentationState
@@ -44,6 +45,7 @@ class Runner:
         source: Where maps come from.
         states: States by folder, perhaps with frames counted by an earlier attempt; updated in place.
         segmentation: Closed-set state of the network, updated in place; None where it is not wanted.
+        judges: For each detector whose network's classes compare with the frames', by folder, who compares them.
         clean_frames: ``drop`` leaves frames without anomaly out of the figures, ``keep`` counts them.
         components: A second pass over the maps follows, so they are written until its figures exist.
         keep_maps: Maps are wanted in any case.
@@ -56,6 +58,7 @@ class Runner:
     source: MapSource
     states: Mapping[str, DetectorState]
     segmentation: SegmentationState | None = None
+    judges: Mapping[str, Judge] = field(default_factory=dict)
     clean_frames: str = "keep"
     components: bool = False
     keep_maps: bool = False
@@ -134,11 +137,15 @@ class Runner:
     def _segments(self, frame: Frame) -> bool:
         return self.segmentation is not None and frame.has_classes and frame.id not in self.segmentation.frames
 
+    def _judges(self, folder: str) -> bool:
+        return folder in self.judges and self.states[folder].classes is not None
+
     def _load(self, frame: Frame) -> Loaded:
         if not frame.has_label and not self._segments(frame):
             raise FrameError(NO_GROUND_TRUTH)
         label = frame.label if frame.has_label and self.states else None
-        classes = frame.classes if self._segments(frame) else None
+        judged = any(self._judges(folder) for folder in self._lacking(frame.id))
+        classes = frame.classes if self._segments(frame) or judged else None
         image = frame.image() if self.source.reads_images else None
         maps = [array for array in (label, classes, image) if array is not None]
         sizes = {(array.shape[0], array.shape[1]) for array in maps}
@@ -167,16 +174,19 @@ class Runner:
             folders = []
         if folders and self.components and loaded.label is not None and frame.id not in LabelCache(self.out):
             LabelCache(self.out).write(frame.id, loaded.label)
+        judgements: dict[tuple[int, int], Judgement] = {}
         for answer in self.source.answers(loaded.sample, folders):
-            assert loaded.label is not None  # noqa: S101 - no folder is asked for without a label
-            self._count(frame, answer, loaded.label)
-        if self.segmentation is not None and loaded.classes is not None:
+            self._count(frame, answer, loaded, judgements)
+        if self.segmentation is not None and loaded.classes is not None and self._segments(frame):
             prediction = self.source.prediction()
             if prediction is not None:
                 self.segmentation.update(frame, prediction, loaded.classes)
 
-    def _count(self, frame: Frame, answer: Answer, label: UInt8Array) -> None:
-        state = self.states[answer.folder]
+    def _count(
+        self, frame: Frame, answer: Answer, loaded: Loaded, judgements: dict[tuple[int, int], Judgement]
+    ) -> None:
+        state, label = self.states[answer.folder], loaded.label
+        assert label is not None  # noqa: S101 - no folder is asked for without a label
         state.add_seconds("forward", answer.forward)
         if answer.error is not None or answer.score is None:
             state.skip(frame.id, str(answer.error))
@@ -187,5 +197,18 @@ class Runner:
         if self._needs_map(state) or (self.components and frame.id not in state.frames):
             MapCache(self.out / answer.folder).write(frame.id, answer.score)
         if frame.id not in state.frames:
-            state.update(frame, answer.score, label)
+            state.update(frame, answer.score, label, *self._judged(answer.folder, loaded, judgements))
         state.add_seconds("metrics", time.perf_counter() - start)
+
+    def _judged(
+        self, folder: str, loaded: Loaded, judgements: dict[tuple[int, int], Judgement]
+    ) -> tuple[Judgement | None, Judgement | None]:
+        """What the class maps of a detector's network and of its own say; the former once for each network."""
+        if not self._judges(folder) or loaded.label is None:
+            return None, None
+        judge, prediction = self.judges[folder], self.source.prediction(folder)
+        key = (id(prediction), id(judge))
+        if key not in judgements:
+            judgements[key] = judge.judge(prediction, loaded.classes, loaded.label)
+        classes = self.source.own_segmentation(folder)
+        return judgements[key], None if classes is None else judge.judge(classes, loaded.classes, loaded.label)

@@ -8,11 +8,12 @@ from typing import Any
 
 from anomseg.benchmarks import get_benchmark
 from anomseg.errors import ConfigError, DataError
+from anomseg.evaluation.class_table import class_table
 from anomseg.evaluation.finish import Outcome
 from anomseg.evaluation.maps import LabelCache, MapCache
 from anomseg.evaluation.progress import Progress, silent
 from anomseg.evaluation.run_folder import RunRecord, claim, differences, read_record
-from anomseg.evaluation.segmentation import SegmentationState, class_table
+from anomseg.evaluation.segmentation import SegmentationState
 from anomseg.evaluation.states import DetectorState, check_complete, memory_each
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from anomseg.detectors import Detector, anomaly_maps, network_of
 from anomseg.detectors.seeding import frame_seed
-from anomseg.errors import ConfigError, FrameError
+from anomseg.errors import CompatibilityError, ConfigError, FrameError
 from anomseg.evaluation.scores_dir import ScoresDirectory
 from anomseg.inference.predictor import check_scores
 from anomseg.segmenters import Scene, Segmenter, make_scene
@@ -63,8 +64,15 @@ class MapSource(Protocol):
     def answers(self, sample: Sample, folders: Sequence[str]) -> Iterator[Answer]:
         """Yield one answer for each of the detectors named."""
 
-    def prediction(self) -> UInt8Array | None:
-        """The class map ``(H, W)`` of the frame last asked about, in the network's classes."""
+    def prediction(self, folder: str | None = None) -> UInt8Array | None:
+        """The class map ``(H, W)`` of the frame last asked about, in the network's classes.
+
+        Args:
+            folder: The detector whose network is meant; None for the network given.
+        """
+
+    def own_segmentation(self, folder: str) -> UInt8Array | None:
+        """The class map ``(H, W)`` that a detector gives itself, in its network's classes; None where it has none."""
 
 
 @dataclass
@@ -87,7 +95,8 @@ class NetworkSource:
     seed: int = 0
     segment: bool = False
     reads_images: bool = field(default=True, init=False)
-    _scene: Scene | None = field(default=None, init=False)
+    _scenes: dict[int, Scene] = field(default_factory=dict, init=False)
+    _predictions: dict[int, UInt8Array] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.networks = {name: network_of(detector, self.segmenter) for name, detector in self.detectors.items()}
@@ -102,18 +111,23 @@ class NetworkSource:
         Raises:
             ConfigError: The device has too little memory for a frame.
         """
-        try:
+        with self._enough_memory(sample.frame_id):
             yield from self._answers(sample, folders)
+
+    @contextmanager
+    def _enough_memory(self, frame_id: str) -> Iterator[None]:
+        try:
+            yield
         except (RuntimeError, MemoryError) as error:
             if "memory" in str(error).lower() or isinstance(error, MemoryError):
                 raise ConfigError(
-                    f"out of memory on {self.device} at frame {sample.frame_id}; "
-                    "use a smaller --size or another --device"
+                    f"out of memory on {self.device} at frame {frame_id}; use a smaller --size or another --device"
                 ) from error
             raise
 
     def _answers(self, sample: Sample, folders: Sequence[str]) -> Iterator[Answer]:
-        scenes: dict[int, Scene] = {}
+        scenes = self._scenes = {}
+        self._predictions = {}
         forward: dict[int, float] = {}
         wanted = [self.segmenter] if self.segment else []
         wanted += [self.networks[name] for name in folders]
@@ -122,7 +136,6 @@ class NetworkSource:
                 start = time.perf_counter()
                 scenes[id(network)] = self._scene_of(network, sample, folders)
                 forward[id(network)] = time.perf_counter() - start
-        self._scene = scenes.get(id(self.segmenter)) if self.segment else None
         for name in folders:
             network = self.networks[name]
             start = time.perf_counter()
@@ -159,9 +172,46 @@ class NetworkSource:
                 _ = scene.logits() if upsampled else scene.output
         return scene
 
-    def prediction(self) -> UInt8Array | None:
-        """The class map ``(H, W)`` uint8 of the frame last asked about; None where it was not wanted."""
-        return None if self._scene is None else self._scene.prediction()[0].to("cpu", torch.uint8).numpy()
+    def prediction(self, folder: str | None = None) -> UInt8Array | None:
+        """The class map ``(H, W)`` uint8 of the frame last asked about; the same array for detectors of one network.
+
+        Args:
+            folder: The detector whose network is meant; None for the network given, where it was wanted.
+
+        Returns:
+            None where there is no network.
+
+        Raises:
+            ConfigError: The device has too little memory for the frame.
+        """
+        network = self.segmenter if folder is None else self.networks[folder]
+        scene = self._scenes.get(id(network))
+        if network is None or scene is None or (folder is None and not self.segment):
+            return None
+        if id(network) not in self._predictions:
+            with self._enough_memory(scene.frame_ids[0]), torch.inference_mode():
+                self._predictions[id(network)] = scene.prediction()[0].to("cpu", torch.uint8).numpy()
+        return self._predictions[id(network)]
+
+    def own_segmentation(self, folder: str) -> UInt8Array | None:
+        """The class map ``(H, W)`` uint8 that a detector gives itself for the frame last asked about.
+
+        Raises:
+            CompatibilityError: It is not of the image's size, or names classes that its network has not.
+            ConfigError: The device has too little memory for the frame.
+        """
+        detector, network = self.detectors[folder], self.networks[folder]
+        if not detector.segments or network is None:
+            return None
+        scene = self._scenes[id(network)]
+        with self._enough_memory(scene.frame_ids[0]), torch.inference_mode():
+            classes = detector.segment(scene)[0].to("cpu")
+        if tuple(classes.shape) != scene.image_size or classes.min() < 0 or classes.max() >= len(network.classes):
+            raise CompatibilityError(
+                f"{folder} gives classes {int(classes.min())}..{int(classes.max())} of shape {tuple(classes.shape)}, "
+                f"expected 0..{len(network.classes) - 1} of shape {scene.image_size}; mend its 'segment'"
+            )
+        return classes.to(torch.uint8).numpy()
 
 
 @dataclass
@@ -188,6 +238,12 @@ class FolderSource:
                 continue
             yield Answer(name, score, seconds=time.perf_counter() - start)
 
-    def prediction(self) -> UInt8Array | None:
+    def prediction(self, folder: str | None = None) -> UInt8Array | None:
         """None: there is no network."""
+        del folder
+        return None
+
+    def own_segmentation(self, folder: str) -> UInt8Array | None:
+        """None: there are only maps of scores."""
+        del folder
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,16 @@ from numpy.typing import NDArray
 from anomseg.calibration import TailScale
 from anomseg.errors import DataError
 from anomseg.evaluation.checkpoint import Checkpoint
+from anomseg.evaluation.class_state import ClassState
+from anomseg.evaluation.judging import Judgement
 from anomseg.metrics import ComponentScore, PerImage, PixelCurve, PixelResult, count_scores
 from anomseg.types import Frame, UInt8Array
 
 FOLDER = "state"
 #: Bytes of inlier counts that all detectors of a run together hold in memory; beyond it they go to temporary files.
+#: Those of misclassified inliers have half as much again.
 MEMORY = 2 << 30
+EARLIER = "these frames were counted by an earlier version; give --overwrite to count them anew"
 
 
 @dataclass
@@ -34,6 +38,8 @@ class DetectorState:
         skipped: Why a frame could not be counted, by frame id.
         dropped: Frames that the protocol leaves out.
         seconds: Wall seconds by kind of work.
+        classes: Figures with respect to the classes of its network; None where there is nothing to compare.
+        no_classes: Why ``classes`` is None.
     """
 
     curve: PixelCurve
@@ -43,6 +49,8 @@ class DetectorState:
     skipped: dict[str, str] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
+    classes: ClassState | None = None
+    no_classes: str = EARLIER
     _consistent: bool = field(default=True, repr=False)
     _saved_in: Path | None = field(default=None, repr=False)
     _result: PixelResult | None = field(default=None, repr=False)
@@ -73,8 +81,22 @@ class DetectorState:
             self._result = self.curve.compute()
         return self._result
 
-    def update(self, frame: Frame, score: NDArray[np.float32], label: UInt8Array) -> None:
+    def update(
+        self,
+        frame: Frame,
+        score: NDArray[np.float32],
+        label: UInt8Array,
+        judgement: Judgement | None = None,
+        own: Judgement | None = None,
+    ) -> None:
         """Count one frame; an interruption in the middle leaves the state marked, so that it is not saved.
+
+        Args:
+            frame: For its id and group.
+            score: ``(H, W)`` float32.
+            label: ``(H, W)`` 0 inlier, 1 anomaly, 255 void.
+            judgement: Of the network's class map; given where ``classes`` is.
+            own: Of the detector's own class map, where it has one.
 
         Raises:
             FrameError: The map cannot be used; the state is unchanged.
@@ -84,6 +106,8 @@ class DetectorState:
         self.component = self._result = self._saved_in = None
         self.curve.add(counts, frame.id)
         self.per_image.add(counts, frame.id, frame.group)
+        if self.classes is not None and judgement is not None:
+            self.classes.update(frame, score, label, counts, judgement, own)
         self._frames.add(frame.id)
         self.skipped.pop(frame.id, None)
         self._consistent = True
@@ -113,7 +137,11 @@ class DetectorState:
             self.curve.merge(*(other.curve for other in others)),
             self.per_image.merge(*(other.per_image for other in others)),
             calibration=self.calibration,
+            no_classes=next((state.no_classes for state in (self, *others) if state.classes is None), ""),
         )
+        classes = [state.classes for state in (self, *others) if state.classes is not None]
+        if len(classes) == 1 + len(others):
+            merged.classes = classes[0].merge(*classes[1:])
         for state in (self, *others):
             merged.skipped.update(state.skipped)
             merged.dropped |= state.dropped
@@ -134,10 +162,12 @@ class DetectorState:
             parts["component"] = self.component.save
         if self.calibration is not None:
             parts["calibration"] = self.calibration.save
-        meta = {"skipped": self.skipped, "dropped": sorted(self.dropped), "seconds": self.seconds}
+        meta: dict[str, Any] = {"skipped": self.skipped, "dropped": sorted(self.dropped), "seconds": self.seconds}
+        meta |= {"no_classes": self.no_classes, "classes": self.classes.meta() if self.classes is not None else None}
+        of_classes = self.classes.parts() if self.classes is not None else {}
         # The tables are large; the second pass and new skips leave them as they are.
-        unchanged = ("pixel", "per_image", "calibration") if self._saved_in == directory else ()
-        Checkpoint(directory / FOLDER).write(meta, parts, unchanged)
+        unchanged = ("pixel", "per_image", "calibration", *of_classes) if self._saved_in == directory else ()
+        Checkpoint(directory / FOLDER).write(meta, parts | of_classes, unchanged)
         self._saved_in = directory
 
     @classmethod
@@ -164,6 +194,8 @@ class DetectorState:
                 dict(meta["skipped"]),
                 set(meta["dropped"]),
                 dict(meta["seconds"]),
+                ClassState.load(meta["classes"], paths, memory // 4) if meta.get("classes") else None,
+                str(meta.get("no_classes", EARLIER)),
                 _saved_in=directory,
             )
         except KeyError as error:
