@@ -82,17 +82,20 @@ class Method:
         recipe: The recipe that trains it.
         stage: The stage whose optimiser steps are its training.
         attached: Whether it is trained on, and scores, a host network; without one it brings its own.
+        options: Further options of its stage's module.
     """
 
     name: str
     recipe: str
     stage: str
     attached: bool
+    options: tuple[tuple[str, str], ...] = ()
 
 
 METHODS = (
     Method("pans", "camvid-pans", "pans", attached=False),
-    Method("pgan", "camvid-pgan", "pgan", attached=True),
+    # The probability is in the order of the raw score, so that no ranking figure depends on it.
+    Method("pgan", "camvid-pgan", "pgan", attached=True, options=(("probability", "calibrated"),)),
     Method("dicnet", "camvid-dicnet", "student", attached=True),
 )
 FITS = {
@@ -101,8 +104,6 @@ FITS = {
     "position_prior-fitted": "position_prior",
 }
 LOGITS = ("msp", "max_logit")
-NETWORK_SCORES = {"pans-msp": "msp", "pans-max_logit": "max_logit"}
-"""Rows of PAnS' own network: by name here the folder of its run."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,8 @@ def method_step(method: Method, one: TrainingSet, seed: int, paths: Paths, *, un
         words += [f"--stages.{method.stage}.module.attached", "true"]
     else:
         words += ["--stages.features.data.seed", "0"]
+    for key, value in method.options:
+        words += [f"--stages.{method.stage}.module.{key}", value]
     if untrained:
         words += [f"--stages.{method.stage}.trainer.steps", "0"]
     needs = (host / "segmenter.json",) if method.attached else ()
@@ -276,6 +279,16 @@ def evaluate_words(bench: Bench, paths: Paths, segmenter: Path, detectors: Seque
     for name in detectors:
         words += ["--detector", name]
     return (*words, "--segmenter", str(segmenter), "--quiet")
+
+
+def row_name(folder: str, network: str) -> str:
+    """The name of a row: scores of PAnS' own network are told from those of the host.
+
+    Example:
+        >>> row_name("msp", "host"), row_name("msp", KEPT), row_name("pans", KEPT)
+        ('msp', 'pans-msp', 'pans')
+    """
+    return f"pans-{folder}" if network == KEPT and folder in LOGITS else folder
 
 
 def own_network(folder: Path) -> Path:

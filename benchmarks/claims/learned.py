@@ -1,0 +1,45 @@
+"""Claims G1 to G5, D1 to D5 and P1 to P4 of PGAN, DiCNet and PAnS, from finished runs: docs/claims-learned.md.
+
+    python benchmarks/claims/learned.py --work runs/learned [--doc docs/claims-learned.md]
+
+WORK is the folder of benchmarks/learned.py, whose ``figures`` were collected. What is missing is said to be undecided.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from learned_page import page
+from learned_verdicts import d1, d2, g4, p1, published, rivals
+
+from anomseg.errors import AnomsegError
+from anomseg.files import read_json, write_text
+
+FIGURES_FILE = "figures.json"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read, answer, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("runs/learned"), help="folder of benchmarks/learned.py")
+    parser.add_argument("--doc", type=Path, default=Path("docs/claims-learned.md"), help="the document")
+    options = parser.parse_args(arguments)
+    try:
+        figures = read_json(options.work / FIGURES_FILE)
+        studies = figures["studies"]
+        parts = [*g4(studies), *d1(studies), *d2(studies), *p1(studies)]
+        answers = [*rivals(figures), *published()]
+        write_text(options.doc, page(figures, parts, answers))
+    except AnomsegError as error:
+        raise SystemExit(str(error)) from error
+    for one in (*parts, *answers):
+        sys.stdout.write(f"{one.claim} {one.says}: {one.word}\n")
+    sys.stdout.write(f"written to {options.doc}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

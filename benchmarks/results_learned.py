@@ -1,0 +1,277 @@
+"""The part of docs/results.md on learned prototypes and distillation, out of what benchmarks/learned.py collected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from learned_clean import THRESHOLDS
+from learned_figures import over_seeds
+from learned_plan import METHODS
+from learned_states import BLOCK
+
+Json = Mapping[str, Any]
+KINDS = ("learned", "post-hoc", "untrained", "control")
+PUBLISHED = tuple(f"{data}-{method.name}" for data in ("street-hazards", "bdd-anomaly") for method in METHODS)
+INTRODUCTION = (
+    "Written from `python benchmarks/learned.py figures`. Tier cpu: the encoder of `erfnet-int8-recovered` (not the "
+    "published ERFNet), frozen, features of training crops computed once, heads trained on one thread; 360x480. The "
+    "encoder was trained on Cityscapes, which labels riders, bicycles and fences: what is held out is unknown to the "
+    "heads alone. Images of CamVid train that show a held-out class are dropped. `msp`, `max_logit`, what is fitted "
+    "(on the same images, encoder feature), PGAN and DiCNet are of one host network, a pyramid-pooling head with a "
+    "linear classifier; PAnS, `pans-msp` and `pans-max_logit` are of PAnS' own network. PGAN is a reconstruction. "
+    "`-untrained` is the same pipeline without an optimiser step.",
+    f"Brackets hold 95 % intervals of a bootstrap (1000 resamples, seed 0) over blocks of {BLOCK} neighbouring frames "
+    "on CamVid, over frames elsewhere; differences are paired over the same resamples. A method works on a set where "
+    "its AP lies above every control and above the same pipeline untrained, each with the whole interval, and its "
+    "validation loss fell. EFPR and CFPR: false-positive rates at 95 % recall over the inliers that the network "
+    "classifies wrongly and rightly. Seconds a frame: the shared pass, and the detector's own beside it, with other "
+    "work on the machine.",
+)
+
+
+def number(value: float | None, limits: Sequence[float] = (), sign: bool = False) -> str:
+    """A figure with its interval.
+
+    Example:
+        >>> number(0.1234, (0.1, 0.2)), number(None), number(0.002, sign=True)
+        ('0.123 [0.100, 0.200]', '-', '+0.002')
+    """
+    if value is None:
+        return "-"
+    form = "{:+.3f}" if sign else "{:.3f}"
+    shown = form.format(value)
+    return f"{shown} [{form.format(limits[0])}, {form.format(limits[1])}]" if limits else shown
+
+
+def spread(values: Sequence[float | None]) -> str:
+    """Mean with the least and the greatest over seeds.
+
+    Example:
+        >>> spread([0.1, 0.3]), spread([0.1]), spread([None])
+        ('0.200 (0.100 to 0.300)', '0.100', '-')
+    """
+    found = over_seeds(values)
+    if found is None:
+        return "-"
+    mean, least, greatest = found
+    several = sum(value is not None for value in values) > 1
+    return f"{mean:.3f} ({least:.3f} to {greatest:.3f})" if several else f"{mean:.3f}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table whose first column is text and whose others are figures."""
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
+
+
+def ordered(rows: Json) -> list[str]:
+    """Names of rows: learned first, then post-hoc, untrained and controls."""
+    return sorted(rows, key=lambda name: (KINDS.index(rows[name]["kind"]), name))
+
+
+def label(name: str, row: Json) -> str:
+    """A row's name as the tables show it."""
+    return f"*{name}* (control)" if row["kind"] == "control" else name
+
+
+def section(figures: Json) -> list[str]:
+    """The whole part."""
+    lines = ["## Learned prototypes and distillation: PAnS, PGAN, DiCNet", ""]
+    for text in INTRODUCTION:
+        lines += [text, ""]
+    studies = figures["studies"]
+    for key in dict.fromkeys((one["set"], one["benchmark"]) for one in studies):
+        own = [one for one in studies if (one["set"], one["benchmark"]) == key]
+        lines += study_section(own, figures.get("costs"))
+    if figures.get("clean"):
+        lines += clean_section(figures["clean"])
+    return [*lines, *published_section()]
+
+
+def study_section(studies: Sequence[Json], costs: Json | None) -> list[str]:
+    """One set and benchmark over its seeds."""
+    first = studies[0]
+    rows = first["rows"]
+    prevalence = next(iter(rows.values()))["prevalence"]
+    seeds = ", ".join(str(one["seed"]) for one in studies)
+    lines = [
+        f"### {first['title']}: {first['benchmark']}",
+        "",
+        f"{first['frames']} frames, prevalence {prevalence:.4f}, seed {first['seed']}; tier cpu.",
+        "",
+        *headline(first, costs),
+    ]
+    if len(studies) > 1:
+        lines += [f"Mean over seeds {seeds} (least to greatest):", "", *seeds_table(studies)]
+    lines += sequences_section(first)
+    lines += ["Training:", "", *training_table(studies)]
+    lines += ["Paired differences in AP, by seed:", "", *differences_table(studies)]
+    return [*lines, *verdict_lines(studies), ""]
+
+
+def headline(study: Json, costs: Json | None) -> list[str]:
+    """All rows of one seed with intervals."""
+    head = ["detector", "mIoU", "AP", "nAP", "AUROC", "FPR95", "EFPR", "CFPR", "s pass + own", "parameters"]
+    body = []
+    for name in ordered(study["rows"]):
+        row = study["rows"][name]
+        pixel, limits, errors = row["pixel"], row["ci95"], row.get("errors") or {}
+        seconds = row["seconds"]
+        body.append(
+            [
+                label(name, row),
+                number(row.get("miou")) if row["kind"] != "control" else "-",
+                number(pixel["ap"], limits.get("ap", ())),
+                number(pixel["nap"]),
+                number(pixel["auroc"], limits.get("auroc", ())),
+                number(pixel["fpr95"], limits.get("fpr95", ())),
+                *(number(errors.get(key), errors.get("ci95", {}).get(key, ())) for key in ("efpr95", "cfpr95")),
+                f"{seconds['pass']:.2f} + {seconds['own']:.2f}",
+                parameters(name, costs),
+            ]
+        )
+    return table(head, body)
+
+
+def parameters(name: str, costs: Json | None) -> str:
+    """Parameters of the network and of the detector itself, in millions.
+
+    Example:
+        >>> parameters("pgan", {"detectors": {"pgan": {"network": 2_500_000, "own": 120_000}}})
+        '2.50 + 0.12 M'
+    """
+    found = (costs or {}).get("detectors", {}).get(name)
+    return f"{found['network'] / 1e6:.2f} + {found['own'] / 1e6:.2f} M" if found else "-"
+
+
+def seeds_table(studies: Sequence[Json]) -> list[str]:
+    """Mean and range over seeds of what every seed has."""
+    names = [name for name in ordered(studies[0]["rows"]) if all(name in one["rows"] for one in studies)]
+    pixels: tuple[tuple[str, Callable[[Json], float | None]], ...] = (
+        ("mIoU", lambda row: row.get("miou")),
+        ("AP", lambda row: row["pixel"]["ap"]),
+        ("nAP", lambda row: row["pixel"]["nap"]),
+        ("AUROC", lambda row: row["pixel"]["auroc"]),
+        ("FPR95", lambda row: row["pixel"]["fpr95"]),
+        ("EFPR", lambda row: (row.get("errors") or {}).get("efpr95")),
+        ("CFPR", lambda row: (row.get("errors") or {}).get("cfpr95")),
+    )
+    body = []
+    for name in names:
+        rows = [one["rows"][name] for one in studies]
+        control = rows[0]["kind"] == "control"
+        cells = ["-" if control and key == "mIoU" else spread([of(row) for row in rows]) for key, of in pixels]
+        body.append([label(name, rows[0]), *cells])
+    return table(["detector", *(key for key, _ in pixels)], body)
+
+
+def sequences_section(study: Json) -> list[str]:
+    """The sequences of a video apart: one is continued from training, the other unseen."""
+    names = [name for name in ordered(study["rows"]) if study["rows"][name]["kind"] != "untrained"]
+    lines = []
+    for sequence in study["rows"][names[0]]["parts"]:
+        body = []
+        for name in names:
+            part, limits = study["rows"][name]["parts"][sequence], study["rows"][name]["parts"][sequence]["ci95"]
+            cells = [number(part.get(key), limits.get(key, ())) for key in ("ap", "auroc", "fpr95")]
+            body.append([label(name, study["rows"][name]), cells[0], number(part.get("nap")), *cells[1:]])
+        part = study["rows"][names[0]]["parts"][sequence]
+        told = SEQUENCES.get(sequence, "")
+        lines += [
+            f"Sequence {sequence} alone{told} ({part['frames']} frames, prevalence {part['prevalence']:.4f}, seed "
+            f"{study['seed']}, from histograms):",
+            "",
+            *table(["detector", "AP", "nAP", "AUROC", "FPR95"], body),
+        ]
+    return lines
+
+
+SEQUENCES = {"0001TP": ", continued from one that is trained on", "Seq05VD": ", of no training image"}
+
+
+def training_table(studies: Sequence[Json]) -> list[str]:
+    """What each training took."""
+    head = ["method, seed", "steps", "images seen", "seconds", "features, s", "validation loss", "validation mIoU"]
+    body = []
+    for method in METHODS:
+        for one in studies:
+            found = (one["rows"].get(method.name) or {}).get("training")
+            if not found:
+                continue
+            start, end = found["validation_loss"]
+            body.append(
+                [
+                    f"{method.name}, {one['seed']}",
+                    str(found["steps"]),
+                    str(found["images_seen"]),
+                    f"{found['seconds']:.0f}",
+                    f"{found['seconds_before']:.0f}",
+                    f"{number(start)} to {number(end)}",
+                    number(found["validation"].get("val_miou")),
+                ]
+            )
+    return table(head, body)
+
+
+def differences_table(studies: Sequence[Json]) -> list[str]:
+    """Paired AP differences, a column a seed."""
+    names = list(dict.fromkeys(name for one in studies for name in one["differences"]))
+    body = []
+    for name in names:
+        cells = []
+        for one in studies:
+            found = one["differences"].get(name)
+            cells.append(number(found["ap"]["value"], found["ap"]["ci95"], True) if found else "-")
+        body.append([name, *cells])
+    return table(["difference", *(f"seed {one['seed']}" for one in studies)], body)
+
+
+def verdict_lines(studies: Sequence[Json]) -> list[str]:
+    """Whether each method works, by the project's rule, on every seed."""
+    lines = []
+    for method in METHODS:
+        found = {one["seed"]: one["works"][method.name] for one in studies if method.name in one["works"]}
+        if not found:
+            continue
+        short = {seed: one["against"] for seed, one in found.items() if not one["works"]}
+        if not short:
+            over = "all seeds" if len(found) > 1 else f"seed {next(iter(found))}"
+            lines.append(f"- {method.name} **works** here ({over}).")
+            continue
+        reasons = "; ".join(f"seed {seed}: {', '.join(reasons)}" for seed, reasons in short.items())
+        lines.append(
+            f"- {method.name} **does not work yet** here ({len(found) - len(short)} of {len(found)} seeds): {reasons}."
+        )
+    return lines
+
+
+def clean_section(found: Json) -> list[str]:
+    """False alarms on clean frames."""
+    sets = found["titles"]
+    head = ["detector", *(f"{title}, {THRESHOLDS[kind]}" for kind in THRESHOLDS for title in sets.values())]
+    body = [
+        [name, *(number(own[key][kind]["value"], own[key][kind]["ci95"]) for kind in THRESHOLDS for key in sets)]
+        for name, own in found["shares"].items()
+    ]
+    frames = ", ".join(f"{sets[key]} {count}" for key, count in found["frames"].items())
+    return [
+        "### False alarms on clean frames",
+        "",
+        "Networks of all CamVid classes, seed 0. Share of the pixels of frames without anomalies at or above a "
+        f"threshold: the one that finds {THRESHOLDS['recall']}, and the one that {THRESHOLDS['passed']} reach. Frames: "
+        f"{frames}; IDD's living things count as void. A shift of domain is no anomaly.",
+        "",
+        *table(head, body),
+    ]
+
+
+def published_section() -> list[str]:
+    """The published settings, which nobody has run here."""
+    return [
+        "### Published settings, tier gpu",
+        "",
+        "Neither StreetHazards nor BDD-Anomaly can be had here; the recipes are there to be run by whoever has them.",
+        "",
+        *table(["recipe", "figures"], [[f"`{name}`", "not run"] for name in PUBLISHED]),
+    ]

@@ -1,0 +1,176 @@
+"""Verdicts on the claims of PGAN, DiCNet and PAnS, and their page, from made-up figures."""
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+CLAIMS = Path(__file__).parents[2] / "benchmarks" / "claims"
+
+
+@pytest.fixture
+def claims(monkeypatch):
+    monkeypatch.syspath_prepend(str(CLAIMS))
+    before = set(sys.modules)
+    import learned_verdicts
+
+    yield learned_verdicts
+    for name in set(sys.modules) - before:
+        if name.startswith(("learned", "knn")):
+            del sys.modules[name]
+
+
+def row(kind="post-hoc", auroc=0.8, ap=0.1, **more):
+    return {
+        "kind": kind, "prevalence": 0.1, "groups": 12, "pixel": {"ap": ap, "auroc": auroc},
+        "ci95": {"ap": [ap - 0.02, ap + 0.02], "auroc": [auroc - 0.05, auroc + 0.05]}, **more,
+    }  # fmt: skip
+
+
+def errors(share_less_base, width=0.05):
+    around = {"share_less_base": [share_less_base - width, share_less_base + width]}
+    figures = dict.fromkeys(("efpr95", "cfpr95", "efpr_at_fpr", "cfpr_at_fpr", "share", "base"), 0.2)
+    return {**figures, "share_less_base": share_less_base, "ci95": around}
+
+
+def gap(value, width=0.01):
+    return {"ap": {"value": value, "ci95": [value - width, value + width]}}
+
+
+def made(seed=0, key="no-bicyclist"):
+    return {
+        "set": key, "title": f"CamVid {key}", "seed": seed, "benchmark": "camvid", "frames": 233,
+        "rows": {
+            "pans": row("learned", 0.9),
+            "pgan": row("learned", probability={"gain": {"value": 0.01, "ci95": [0.005, 0.02]}}),
+            "dicnet": row("learned", errors=errors(0.0)),
+            "msp": row(errors=errors(0.3)), "max_logit": row(errors=errors(-0.2)),
+        },
+        "differences": {
+            "pans - chance": gap(0.05), "pans - pans-untrained": gap(0.02), "pans - pans-msp": gap(0.02),
+            "pans - pans-max_logit": gap(0.001),
+        },
+        "judged": {"dicnet - msp": {
+            "efpr95": {"value": -0.1, "ci95": [-0.15, -0.05]}, "cfpr95": {"value": 0.02, "ci95": [0.0, 0.04]},
+            "efpr_at_fpr": {"value": 0.1, "ci95": [0.05, 0.15]},
+        }},
+    }  # fmt: skip
+
+
+def words(parts):
+    return [one.word for one in parts]
+
+
+def test_pans_is_judged_by_every_seed(claims):
+    assert words(claims.p1([made(0), made(1)])) == ["supported", "supported", "supported", "undecided"]
+    other = made(1)
+    other["differences"]["pans - pans-msp"] = gap(-0.05)
+    found = claims.p1([made(0), other])[2]
+    assert found.word == "not supported"
+    assert [check.answer for check in found.verdicts[0].checks] == ["yes", "no"]
+    chance = made()
+    chance["rows"]["pans"] = row("learned", 0.54)  # its interval reaches one half
+    assert claims.p1([chance])[0].word == "undecided"
+
+
+def test_sets_that_disagree_decide_nothing(claims):
+    other = made(0, "no-fence")
+    other["differences"]["pans - pans-msp"] = gap(-0.05)
+    found = claims.p1([made(0), other])[2]
+    assert [one.word for one in found.verdicts] == ["supported", "not supported"]
+    assert found.word == "undecided: supported on 1, not supported on 1 of 2 sets"
+
+
+def test_what_was_not_measured_is_undecided(claims):
+    bare = made()
+    bare["differences"], bare["rows"], bare["judged"] = {}, {"msp": row()}, {}
+    for parts in (claims.p1, claims.d1, claims.d2, claims.g4):
+        assert set(words(parts([bare]))) == {"undecided: not measured yet"}
+    assert set(words(claims.p1([]))) == {"undecided: not measured yet"}
+
+
+def test_existing_scores_are_judged_by_their_share_of_misclassified_pixels(claims):
+    assert words(claims.d1([made()])) == ["supported", "not supported"]
+
+
+def test_dicnet_is_judged_at_two_thresholds(claims):
+    assert words(claims.d2([made()])) == ["supported", "supported", "not supported"]
+    check = claims.d2([made()])[0].verdicts[0].checks[0]
+    assert check.value == pytest.approx(0.1)
+    assert check.ci95 == pytest.approx((0.05, 0.15))  # turned round: MSP less DiCNet
+    worse = made()
+    worse["judged"]["dicnet - msp"]["cfpr95"] = {"value": 0.1, "ci95": [0.06, 0.14]}
+    assert claims.d2([worse])[1].word == "not supported"
+
+
+def test_a_probability_must_tell_more_than_the_prevalence(claims):
+    assert claims.g4([made()])[0].word == "supported"
+    worse = made()
+    worse["rows"]["pgan"]["probability"]["gain"] = {"value": -0.1, "ci95": [-0.2, -0.05]}
+    assert claims.g4([worse])[0].word == "not supported"
+    worse["rows"]["pgan"]["probability"]["gain"] = {"value": 0.1, "ci95": []}
+    assert claims.g4([worse])[0].word == "undecided"  # no interval
+
+
+def test_what_needs_synthcp_is_undecided_and_says_why(claims):
+    costs = {"detectors": {"pans": {"network": 2_000_000, "own": 0, "flops": 5e9, "seconds": 0.25}}}
+    clean = {"titles": {"idd": "IDD"}, "shares": {"pans": {"idd": {"recall": {"value": 0.25}}}}}
+    found = claims.rivals({"costs": costs, "clean": clean})
+    assert {one.word for one in found} == {"undecided: SynthCP is not built yet"}
+    assert "2.00 M parameters, 5.0 GFLOPs" in found[0].why
+    assert "0.250 of IDD" in found[1].why
+    assert {one.why for one in claims.rivals({})} == {"not measured yet"}
+
+
+def test_what_cannot_be_tested_gives_commands_of_recipes_that_ship(claims):
+    from anomseg.benchmarks import BENCHMARKS
+    from anomseg.training import recipe_names
+
+    missing = [name for _, names, *_ in claims.PUBLISHED.values() for name in names if name not in recipe_names()]
+    if missing:
+        pytest.skip(f"{missing[0]} is not there")
+    found = {one.claim: one for one in claims.published()}
+    assert set(found) == {"G5", "D5", "P4"}
+    assert {one.word for one in found.values()} == {"not tested here"}
+    for one in found.values():
+        assert "anomseg train street-hazards-" in one.why
+        benchmark = one.why.partition("--benchmark ")[2].partition(" ")[0]
+        assert benchmark in BENCHMARKS.names()
+    assert "scales=published" in found["P4"].why
+    assert "bdd-anomaly-dicnet" in found["D5"].why
+
+
+def test_the_page_names_frames_seeds_tier_and_every_check(claims, monkeypatch):
+    from learned_page import page
+
+    studies = [made(0), made(1)]
+    parts = [*claims.g4(studies), *claims.d1(studies), *claims.d2(studies), *claims.p1(studies)]
+    costs = {"size": [360, 480], "threads": 1,
+             "detectors": {"pans": {"network": 2e6, "own": 0, "flops": 5e9, "seconds": 0.25}}}  # fmt: skip
+    text = page({"studies": studies, "costs": costs}, parts, claims.rivals({}))
+    assert "233 frames in 12 groups, prevalence 0.1000, seeds 0, 1, tier cpu" in text
+    verdicts = [line for line in text.splitlines() if line.startswith(("| G", "| D", "| P")) and " | **" in line]
+    claimed = [line[2:4] for line in verdicts if not line.startswith(("| G4, ", "| D1, ", "| D2, ", "| P1, "))]
+    assert claimed == ["G4", "D1", "D1", "D2", "D2", "D2", "P1", "P1", "P1", "P1", "P2", "P3"]
+    assert "| pans | 2.00 | 0.00 | 5.00 | 0.25 |" in text
+    assert "## False positives on misclassified pixels" in text
+    bare = copy.deepcopy(studies)
+    for one in bare:
+        for name in one["rows"]:
+            one["rows"][name].pop("errors", None)
+    assert "misclassified pixels (D1" not in page({"studies": bare}, parts, [])
+
+
+def test_the_command_reads_what_was_collected(claims, tmp_path, capsys, monkeypatch):
+    import learned
+
+    (tmp_path / "figures.json").write_text(json.dumps({"schema": 1, "studies": [made()]}))
+    monkeypatch.setattr(learned, "published", list)
+    doc = tmp_path / "claims.md"
+    assert learned.main(["--work", str(tmp_path), "--doc", str(doc)]) == 0
+    assert doc.read_text().startswith("# Claims of PGAN, DiCNet and PAnS\n")
+    assert "P1 above MSP of the same network: supported" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"figures\.json"):
+        learned.main(["--work", str(tmp_path / "none"), "--doc", str(doc)])
