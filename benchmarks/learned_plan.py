@@ -8,6 +8,8 @@ from pathlib import Path
 
 from results_plan import CONTROLS
 
+from anomseg.files import read_json
+
 UNTRAINED = "untrained"
 KEPT = "pans-network"
 """Folder of the runs whose shared pass is that of PAnS' own network."""
@@ -104,6 +106,8 @@ FITS = {
     "position_prior-fitted": "position_prior",
 }
 LOGITS = ("msp", "max_logit")
+OF_NETWORKS = ("not_road",)
+"""Controls that read a network; the others, whatever the seed, give the same maps."""
 
 
 @dataclass(frozen=True)
@@ -164,8 +168,12 @@ class Step:
 
     @property
     def finished(self) -> bool:
-        """Whether its result is there."""
-        return (self.out / self.result).is_file()
+        """Whether its result is there; of an evaluation, whether all of its cards are."""
+        path = self.out / self.result
+        if self.result != RUN or not path.is_file():
+            return path.is_file()
+        run = read_json(path)["run"]
+        return all((self.out / name / "metrics.json").is_file() for name in run["detectors"] or ("segmentation",))
 
     @property
     def ready(self) -> bool:
@@ -199,26 +207,22 @@ def method_step(method: Method, one: TrainingSet, seed: int, paths: Paths, *, un
     """The training of a method, or its pipeline without any optimiser step."""
     name = f"{method.name}-{UNTRAINED}" if untrained else method.name
     out, host = paths.method(one, seed, name), paths.host(one, seed)
-    # Every seed of PAnS starts from the same encoder, so that all share features; a host's are its own.
-    cache = f"{one.key}-{method.name}" if not method.attached else f"{one.key}-{seed}-{method.name}"
     start = ("module.start", str(host)) if method.attached else ("module.encoder_start", str(paths.weights))
     words = [
         *("train", method.recipe, "--roots.camvid", str(paths.data / "camvid"), "--seed", str(seed)),
         *(f"--stages.features.{start[0]}", start[1]),
         *("--stages.features.data.held_out", one.taught),
-        *("--stages.features.module.cache", str(paths.work / "features" / cache)),
+        # All networks have the same encoder, whose maps are all that is kept: one set of crops serves all of them.
+        *("--stages.features.data.seed", "0", "--stages.features.module.images", "true"),
+        *("--stages.features.module.cache", str(paths.work / "features")),
     ]
     if method.attached:
         words += [f"--stages.{method.stage}.module.attached", "true"]
-    else:
-        words += ["--stages.features.data.seed", "0"]
-    for key, value in method.options:
-        words += [f"--stages.{method.stage}.module.{key}", value]
     if untrained:
         words += [f"--stages.{method.stage}.trainer.steps", "0"]
     needs = (host / "segmenter.json",) if method.attached else ()
     words += ["--out", str(out), "--quiet"]
-    return Step(f"{one.key}-{seed}/{name}", tuple(words), out, "detector.json", needs, cache)
+    return Step(f"{one.key}-{seed}/{name}", tuple(words), out, "detector.json", needs, one.key)
 
 
 def evaluations(paths: Paths) -> list[Step]:
@@ -234,11 +238,16 @@ def evaluations(paths: Paths) -> list[Step]:
     return steps
 
 
+def fits_of(one: TrainingSet, seed: int) -> dict[str, str]:
+    """What is fitted: a prior of places, which reads no network, with the first seed only."""
+    return FITS if seed == one.seeds[0] else {key: text for key, text in FITS.items() if text != "position_prior"}
+
+
 def fit_steps(one: TrainingSet, seed: int, paths: Paths) -> Iterator[Step]:
     """What is fitted on the host's own training images."""
     host, data = paths.host(one, seed), f"camvid={paths.data / 'camvid'}@train"
     extra = ("--held-out", ",".join(one.held_out)) if one.held_out else ()
-    for name, detector in FITS.items():
+    for name, detector in fits_of(one, seed).items():
         out = paths.fitted(one, seed, name)
         words = ("fit", "--detector", detector, "--segmenter", str(host), "--data", data, *extra)
         full = (*words, "--out", str(out), "--quiet")
@@ -246,8 +255,13 @@ def fit_steps(one: TrainingSet, seed: int, paths: Paths) -> Iterator[Step]:
 
 
 def run_steps(bench: Bench, one: TrainingSet, seed: int, paths: Paths) -> Iterator[Step]:
-    """Two evaluations: all detectors that share the host's pass, and those of PAnS' own network."""
-    versions = ("", f"-{UNTRAINED}") if seed == one.seeds[0] else ("",)
+    """Two evaluations: all detectors that share the host's pass, and those of PAnS' own network.
+
+    What does not depend on the seed, and the untrained versions, are evaluated with the first one only.
+    """
+    first = seed == one.seeds[0]
+    versions = ("", f"-{UNTRAINED}") if first else ("",)
+    controls = CONTROLS if first else OF_NETWORKS
     trained = {
         attached: [
             paths.method(one, seed, f"{method.name}{version}")
@@ -257,20 +271,20 @@ def run_steps(bench: Bench, one: TrainingSet, seed: int, paths: Paths) -> Iterat
         ]
         for attached in (True, False)
     }
-    fitted = [paths.fitted(one, seed, name) for name in FITS]
+    fitted = [paths.fitted(one, seed, name) for name in fits_of(one, seed)]
     host, own = paths.host(one, seed), own_network(paths.method(one, seed, "pans"))
     for network, segmenter, saved, plain in (
-        ("host", host, [*fitted, *trained[True]], (*LOGITS, *CONTROLS)),
+        ("host", host, [*fitted, *trained[True]], (*LOGITS, *controls)),
         (KEPT, own, trained[False], LOGITS),
     ):
         out = paths.run(one, seed, bench.name, network)
         words = evaluate_words(bench, paths, segmenter, [*map(str, saved), *plain])
         needs = (segmenter / "segmenter.json", *(folder / "detector.json" for folder in saved))
-        yield Step(f"{one.key}-{seed}/{bench.name}-{network}", (*words, "--out", str(out)), out, LAST, needs)
+        yield Step(f"{one.key}-{seed}/{bench.name}-{network}", (*words, "--out", str(out)), out, RUN, needs)
 
 
-LAST = "report.html"
-"""What ``anomseg evaluate`` writes after all cards."""
+RUN = "run.json"
+"""What ``anomseg evaluate`` writes first; it names the cards that it is going to write."""
 
 
 def evaluate_words(bench: Bench, paths: Paths, segmenter: Path, detectors: Sequence[str]) -> tuple[str, ...]:
@@ -278,7 +292,7 @@ def evaluate_words(bench: Bench, paths: Paths, segmenter: Path, detectors: Seque
     words = ["evaluate", "--benchmark", bench.name, "--root", str(paths.data / bench.folder), *bench.extra]
     for name in detectors:
         words += ["--detector", name]
-    return (*words, "--segmenter", str(segmenter), "--quiet")
+    return (*words, "--segmenter", str(segmenter), "--no-report", "--quiet")
 
 
 def row_name(folder: str, network: str) -> str:
@@ -302,4 +316,4 @@ def closed_steps(one: TrainingSet, seed: int, paths: Paths) -> Iterator[Step]:
     for name, folder in networks.items():
         out = paths.run(one, seed, "closed", name)
         words = (*evaluate_words(CLOSED, paths, folder, ()), "--out", str(out))
-        yield Step(f"{one.key}-{seed}/closed-{name}", words, out, LAST, (folder / "segmenter.json",))
+        yield Step(f"{one.key}-{seed}/closed-{name}", words, out, RUN, (folder / "segmenter.json",))

@@ -142,6 +142,34 @@ def test_a_shared_cache_is_filled_once_and_only_shared_by_what_agrees(recipe, tm
         assert _stage(out, "features")["summary"]["images_seen"] > 0
 
 
+def test_heads_trained_apart_share_their_encoders_features(recipe, tmp_path):
+    """A host's bottleneck is made of the encoder's maps when it is asked for, so only those are kept."""
+    shared = {"stages.features.module.cache": str(tmp_path / "shared"), "stages.features.data.seed": "0"}
+    train(recipe, tmp_path / "a", {**shared, "stages.head.trainer.steps": "0"}, quiet=True)
+    torch.manual_seed(1)
+    other = load_segmenter(tmp_path / "a/stages/features/result/network")
+    other.pooling.fuse[0].weight.data.normal_()
+    save_segmenter(other, tmp_path / "host")
+    host = {
+        "stages.features.module.encoder_start": "null",
+        "stages.features.module.start": str(tmp_path / "host"),
+        "stages.features.module.layers": "[stage2, encoder, bottleneck]",
+        "stages.head.trainer.steps": "0",
+    }
+    train(recipe, tmp_path / "b", {**shared, **host}, quiet=True)
+    assert _stage(tmp_path / "b", "features")["summary"]["images_seen"] == 0
+    plan = load_recipe(recipe, {**shared, **host})
+    data = StageData(plan, plan.stages[1]).bind({"features": tmp_path / "b/stages/features/result"})
+    sample, chosen = data.crops()[0], data.crops([4])
+    maps = {name: sample[f"features.{name}"][None].float() for name in ("stage2", "encoder")}
+    with torch.no_grad():
+        bottleneck = load_segmenter(tmp_path / "host").complete(maps)["bottleneck"][0]
+    torch.testing.assert_close(sample["features.bottleneck"], bottleneck)
+    assert bottleneck.abs().max() > 0
+    assert torch.equal(chosen[0]["rows"], chosen[7]["rows"])
+    assert data.validation(data.host())[0]["features.bottleneck"].shape == (8, 6, 8)
+
+
 def test_an_interrupted_cache_goes_on_where_it_was(recipe, tmp_path, monkeypatch):
     write, written = FeatureCache.write, []
 
@@ -163,11 +191,11 @@ def test_each_turn_reads_every_crop_once_in_another_order(tmp_path):
     cache = FeatureCache(tmp_path)
     for index in range(5):
         cache.write("crops", index, {"rows": torch.full((1, 1), index)})
-    crops = CachedCrops(cache, 5, seed=1)
+    crops = CachedCrops(cache, range(5), seed=1)
     turns = [[int(crops[turn * 5 + n]["rows"]) for n in range(5)] for turn in range(3)]
     assert all(sorted(turn) == list(range(5)) for turn in turns)
     assert turns[0] != turns[1]
-    assert int(CachedCrops(cache, 5, seed=1)[7]["rows"]) == turns[1][2]
+    assert int(CachedCrops(cache, range(5), seed=1)[7]["rows"]) == turns[1][2]
     cache.path("crops", 2).write_bytes(b"no tensors")
     with pytest.raises(DataError, match="missing or damaged"):
         cache.read("crops", 2)

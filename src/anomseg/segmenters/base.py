@@ -269,15 +269,7 @@ class Segmenter(nn.Module):
 
         How often a batch norm was trained counts as never: nothing reads it, and saving leaves it out.
         """
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
-            array = tensor.detach().cpu()
-            if name.endswith("num_batches_tracked"):
-                array = torch.zeros_like(array)
-            array = array.to(torch.float32) if array.is_floating_point() else array
-            digest.update(f"{name}{tuple(array.shape)}".encode())
-            digest.update(array.contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return weights_hash(self)
 
     def identity(self) -> dict[str, object]:
         """What a result card says about the network: name, classes, working size, weights hash, origin if known."""
@@ -288,6 +280,19 @@ class Segmenter(nn.Module):
             "sha256": self.fingerprint(),
             **({"origin": dict(self.origin)} if self.origin else {}),
         }
+
+
+def weights_hash(module: nn.Module) -> str:
+    """SHA-256 of a module's parameters and buffers; see `Segmenter.fingerprint`."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        array = tensor.detach().cpu()
+        if name.endswith("num_batches_tracked"):
+            array = torch.zeros_like(array)
+        array = array.to(torch.float32) if array.is_floating_point() else array
+        digest.update(f"{name}{tuple(array.shape)}".encode())
+        digest.update(array.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def default_palette(count: int) -> tuple[tuple[int, int, int], ...]:

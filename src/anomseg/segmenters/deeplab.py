@@ -68,6 +68,7 @@ class DeepLabV3Plus(ResNetSegmenter):
 
     registry_name: ClassVar[str] = "deeplabv3plus"
     head_reads: ClassVar[tuple[str, ...]] = ("stage1", "stage3", "encoder")
+    complete_reads: ClassVar[tuple[str, ...]] = ("stage1", "encoder")
 
     def __init__(
         self,

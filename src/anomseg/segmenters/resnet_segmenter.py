@@ -41,6 +41,7 @@ class ResNetSegmenter(EncoderNetwork):
 
     unused_weights: ClassVar[tuple[str, ...]] = UNUSED
     smallest_batch: ClassVar[int] = 2
+    encoder_layers: ClassVar[tuple[str, ...]] = ("stage1", "stage2", "stage3", "encoder")
 
     def __init__(
         self,
@@ -84,10 +85,11 @@ class ResNetSegmenter(EncoderNetwork):
     @property
     def feature_info(self) -> Mapping[str, FeatureInfo]:
         """Maps of the encoder's stages."""
-        names = ("stage1", "stage2", "stage3", "encoder")
         return {
             name: FeatureInfo(channels, stride)
-            for name, channels, stride in zip(names, self.encoder.channels, self.encoder.strides, strict=True)
+            for name, channels, stride in zip(
+                self.encoder_layers, self.encoder.channels, self.encoder.strides, strict=True
+            )
         }
 
     def encoder_maps(self, batch: Tensor) -> dict[str, Tensor]:

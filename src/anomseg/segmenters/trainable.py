@@ -88,6 +88,10 @@ class EncoderNetwork(Segmenter):
 
     head_reads: ClassVar[tuple[str, ...]] = ("encoder",)
     """The encoder's maps that `head_logits` reads."""
+    encoder_layers: ClassVar[tuple[str, ...]] = ("encoder",)
+    """Names of the encoder's own maps; the other ones `complete` makes."""
+    complete_reads: ClassVar[tuple[str, ...]] = ("encoder",)
+    """The encoder's maps that `complete` reads."""
 
     def encoder_maps(self, batch: Tensor) -> dict[str, Tensor]:
         """The encoder's named maps of a batch in [0, 1]: what does not change as long as the encoder is frozen."""

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from anomseg.errors import AnomsegError
+from anomseg.training.feature_cache import FEATURES
 from anomseg.training.optimisers import build_optimiser
 from anomseg.training.options import OptimiserConfig
 
 Sample = Mapping[str, Tensor]
 """``rows`` ``(B, H, W)`` of the label table, and ``image`` ``(B, 3, H, W)`` or ``features.<layer>`` maps, or both."""
-FEATURES = "features."
 
 
 class TrainingModule(lightning.LightningModule):

@@ -13,8 +13,9 @@ from torch.utils.data import Dataset
 from anomseg.errors import ConfigError
 from anomseg.files import read_json
 from anomseg.segmenters import Segmenter, load_segmenter
+from anomseg.segmenters.trainable import EncoderNetwork
 from anomseg.training.bounds import check_bounds
-from anomseg.training.feature_cache import CachedCrops, CachedImages, FeatureCache
+from anomseg.training.feature_cache import CachedCrops, CachedImages, FeatureCache, HeadMaps
 from anomseg.training.labelled_data import LabelledData
 from anomseg.training.recipe import Recipe, StageConfig, configure
 
@@ -106,19 +107,38 @@ class StageData:
         self._taken = taken
         return self
 
-    def crops(self) -> Dataset[dict[str, Tensor]]:
-        """Training samples by number; the same stream for any number of workers."""
+    def crops(self, chosen: Sequence[int] | None = None) -> Dataset[dict[str, Tensor]]:
+        """Training samples by number; the same stream for any number of workers.
+
+        Args:
+            chosen: Of cached crops, the numbers of those to read; all where not given.
+        """
         if self.features_stage is None:
             return self.labelled.crops()
-        index = self._index()
-        return CachedCrops(FeatureCache(Path(index["folder"])), index["crops"], self.recipe.seed)
+        cache = FeatureCache(Path(self._index()["folder"]))
+        return self._with_head(
+            CachedCrops(cache, range(self.cached_crops) if chosen is None else chosen, self.recipe.seed)
+        )
+
+    @property
+    def cached_crops(self) -> int:
+        """How many crops the features stage has computed."""
+        return int(self._index()["crops"])
 
     def validation(self, segmenter: Segmenter) -> Dataset[dict[str, Tensor]]:
         """Whole validation images, as a network prepares them, or their features."""
         if self.features_stage is None:
             return self.labelled.whole_images(segmenter)
         index = self._index()
-        return CachedImages(FeatureCache(Path(index["folder"])), index["validation"])
+        return self._with_head(CachedImages(FeatureCache(Path(index["folder"])), index["validation"]))
+
+    def _with_head(self, samples: CachedCrops | CachedImages) -> Dataset[dict[str, Tensor]]:
+        """Add the layers that are not kept, because a head makes them of those that are."""
+        if set(self.layers) <= set(self._index()["stored"]):
+            return samples
+        host = self.host()
+        assert isinstance(host, EncoderNetwork)  # noqa: S101 - all layers of other networks are kept
+        return HeadMaps(samples, host, self.layers)
 
     def host(self) -> Segmenter | None:
         """The network that computed the features, or else the one that an earlier stage has trained."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,11 @@ from torch.utils.data import Dataset
 
 from anomseg.errors import DataError
 from anomseg.files import write_bytes
+from anomseg.segmenters import Segmenter
+from anomseg.segmenters.trainable import EncoderNetwork
 
+FEATURES = "features."
+"""What begins the names of feature maps in a sample."""
 Kind = Literal["crops", "validation"]
 
 
@@ -65,19 +69,19 @@ class CachedCrops(Dataset[dict[str, Tensor]]):
 
     Args:
         cache: Where the samples lie.
-        count: How many of its crops are read: the first ones.
+        numbers: Which of its crops are read.
         seed: Seed of the orders.
     """
 
-    def __init__(self, cache: FeatureCache, count: int, seed: int) -> None:
-        self.cache, self.count, self.seed = cache, count, seed
+    def __init__(self, cache: FeatureCache, numbers: Sequence[int], seed: int) -> None:
+        self.cache, self.numbers, self.seed = cache, numbers, seed
         self._order: tuple[int, np.ndarray] | None = None
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
-        turn, place = divmod(number, self.count)
+        turn, place = divmod(number, len(self.numbers))
         if self._order is None or self._order[0] != turn:
-            self._order = turn, np.random.default_rng([self.seed, turn]).permutation(self.count)
-        return self.cache.read("crops", int(self._order[1][place]))
+            self._order = turn, np.random.default_rng([self.seed, turn]).permutation(len(self.numbers))
+        return self.cache.read("crops", self.numbers[int(self._order[1][place])])
 
 
 class CachedImages(Dataset[dict[str, Tensor]]):
@@ -91,6 +95,46 @@ class CachedImages(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return self.cache.read("validation", index)
+
+
+class HeadMaps(Dataset[dict[str, Tensor]]):
+    """Samples with the maps that a network's head makes of its encoder's, which are all that is kept on disk.
+
+    Args:
+        samples: Samples with the encoder's maps.
+        host: The network; it stays as it is.
+        layers: Names of the maps that a sample is to have.
+    """
+
+    def __init__(self, samples: CachedCrops | CachedImages, host: EncoderNetwork, layers: Sequence[str]) -> None:
+        self.samples, self.host, self.layers = samples, host.eval(), tuple(layers)
+
+    def __len__(self) -> int:
+        return len(self.samples) if isinstance(self.samples, CachedImages) else len(self.samples.numbers)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        sample = self.samples[index]
+        maps = {name: sample.pop(f"{FEATURES}{name}")[None].float() for name in _layers(sample)}
+        with torch.no_grad():
+            named = self.host.complete(maps)
+        return sample | {f"{FEATURES}{name}": named[name][0] for name in self.layers}
+
+
+def stored_layers(network: Segmenter, layers: Sequence[str]) -> tuple[str, ...]:
+    """Which maps have to be kept, for these layers to be had later.
+
+    Of networks over an encoder only the encoder's own, which do not depend on the head: heads trained apart then share
+    what is kept.
+    """
+    if not isinstance(network, EncoderNetwork):
+        return tuple(layers)
+    own = {name for name in layers if name in network.encoder_layers}
+    made = network.complete_reads if len(own) < len(set(layers)) else ()
+    return tuple(sorted(own | set(made)))
+
+
+def _layers(sample: Mapping[str, Tensor]) -> list[str]:
+    return [name.removeprefix(FEATURES) for name in sample if name.startswith(FEATURES)]
 
 
 def _packed(name: str, tensor: Tensor) -> Tensor:

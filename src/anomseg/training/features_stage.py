@@ -17,11 +17,11 @@ from torch.utils.data import Dataset
 from anomseg.errors import ConfigError, unknown_name
 from anomseg.files import write_json
 from anomseg.segmenters import Segmenter, load_segmenter, save_segmenter
+from anomseg.segmenters.base import weights_hash
 from anomseg.segmenters.trainable import EncoderNetwork
-from anomseg.training.base_module import FEATURES
 from anomseg.training.bounds import check_bounds
 from anomseg.training.data_of_stage import INDEX, NETWORK
-from anomseg.training.feature_cache import FeatureCache, Kind
+from anomseg.training.feature_cache import FEATURES, FeatureCache, Kind, stored_layers
 from anomseg.training.labelled_data import LabelledData
 from anomseg.training.network import build_network, check_network, start_of
 from anomseg.training.options import NetworkConfig
@@ -137,6 +137,7 @@ class FeaturesStage:
                 "crops": self.config.crops,
                 "validation": count,
                 "layers": list(self.config.layers),
+                "stored": list(stored_layers(segmenter, self.config.layers)),
                 "images": self.config.images,
                 "frequencies": self.data.frequencies(),
                 "record": self.data.record(),
@@ -164,16 +165,18 @@ class FeaturesStage:
             if name not in ("batch_size", "workers", "memory")
         }
         frames = [[frame.id for frame in store.frames] for store in self.data.stores]
-        what = [data, self.data.seed, list(self.config.layers), self.config.images, segmenter.fingerprint(), frames]
+        stored, images = stored_layers(segmenter, self.config.layers), self.config.images
+        network = weights_hash(segmenter.encoder if isinstance(segmenter, EncoderNetwork) else segmenter)
+        what = [data, self.data.seed, stored, images, segmenter.registry_name, network, frames]
         text = json.dumps([what, list(segmenter.size or ())], sort_keys=True, default=str)
         return Path(self.config.cache) / hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def _sample(self, segmenter: Segmenter, source: Dataset[dict[str, Tensor]], index: int) -> dict[str, Tensor]:
         sample = dict(source[index])
         image = sample.pop("image")[None]
-        layers = self.config.layers
+        layers = stored_layers(segmenter, self.config.layers)
         if isinstance(segmenter, EncoderNetwork):
-            maps = segmenter.feature_maps(image, layers)
+            maps = segmenter.encoder_maps(image)
         else:
             maps = dict(segmenter(image, features=layers).features)
         sample |= {FEATURES + name: maps[name][0] for name in layers}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,6 @@ from torch.utils.data import Dataset
 
 from anomseg.errors import ConfigError
 from anomseg.segmenters.base import Segmenter
-from anomseg.training.feature_cache import CachedCrops
 from anomseg.training.label_table import LabelTable
 from anomseg.training.labelled import CropDataset, FrameStore
 from anomseg.training.labelled_data import LabelledData
@@ -122,46 +121,29 @@ def support_samples(data: LabelledData, annotations: Annotations, host: Segmente
         yield WholeImages(store, host, data.table, source, void)[0]
 
 
-class AnnotatedCrops(Dataset[dict[str, Tensor]]):
-    """Those crops of a cache that are cut from annotated images; each pass over them is in another order.
+def annotated_numbers(data: LabelledData, annotations: Annotations, count: int) -> list[int]:
+    """Which of the first ``count`` crops are cut from annotated images.
 
-    Args:
-        cached: All crops.
-        chosen: Numbers of those that are read.
+    Raises:
+        ConfigError: None is.
     """
+    everything, own = data.crops(), set(annotations.places)
+    chosen = [number for number in range(count) if everything.place(number) in own]
+    if not chosen:
+        raise ConfigError(
+            f"none of the {count} crops is cut from one of the {len(own)} annotated images; raise "
+            f"{data.stage}.module.crops"
+        )
+    return chosen
 
-    def __init__(self, cached: CachedCrops, chosen: Sequence[int]) -> None:
-        self.cached, self.chosen = cached, list(chosen)
 
-    def __getitem__(self, number: int) -> dict[str, Tensor]:
-        turn, place = divmod(number, len(self.chosen))
-        order = np.random.default_rng([self.cached.seed, turn]).permutation(len(self.chosen))
-        return self.cached.cache.read("crops", self.chosen[int(order[place])])
-
-
-def annotated_crops(
-    data: LabelledData, annotations: Annotations, cached: CachedCrops | None
-) -> Dataset[dict[str, Tensor]]:
-    """Training crops of the annotated images alone.
+def annotated_crops(data: LabelledData, annotations: Annotations) -> Dataset[dict[str, Tensor]]:
+    """Training crops of the annotated images alone, cut anew.
 
     Args:
         data: The labelled data that the crops are cut from.
         annotations: The annotated images.
-        cached: Crops computed before; None cuts them anew.
-
-    Raises:
-        ConfigError: No cached crop is cut from an annotated image.
     """
-    everything = data.crops()
-    own = set(annotations.places)
-    if cached is not None:
-        chosen = [number for number in range(cached.count) if everything.place(number) in own]
-        if not chosen:
-            raise ConfigError(
-                f"none of the {cached.count} crops is cut from one of the {len(own)} annotated images; raise "
-                f"{data.stage}.module.crops"
-            )
-        return AnnotatedCrops(cached, chosen)
     stores = [
         FrameStore([store.frames[index] for place, index in annotations.places if place == source])
         for source, store in enumerate(data.stores[:-1])

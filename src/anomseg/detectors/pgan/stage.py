@@ -17,6 +17,7 @@ from anomseg.detectors.pgan.annotated import (
     annotate,
     annotated_crops,
     annotated_frames,
+    annotated_numbers,
     support_samples,
 )
 from anomseg.detectors.pgan.detector import PGAN
@@ -33,7 +34,6 @@ from anomseg.detectors.trained import trained_on
 from anomseg.errors import CompatibilityError, ConfigError
 from anomseg.segmenters import Segmenter, load_segmenter
 from anomseg.training.data_of_stage import StageData
-from anomseg.training.feature_cache import CachedCrops
 from anomseg.training.loop import run_training
 from anomseg.training.options import OptimiserConfig
 from anomseg.training.recipe import Recipe, StageConfig, configure
@@ -185,11 +185,12 @@ class PGANStage:
             yield maps, Labels(sample["rows"][None], table.sets, table.weights)
 
     def _crops(self) -> Dataset[dict[str, Tensor]]:
-        crops = self.data.crops()
         if self.config.annotated is None:
-            return crops
-        cached = crops if isinstance(crops, CachedCrops) else None
-        return annotated_crops(self.data.labelled, self.annotations, cached)
+            return self.data.crops()
+        if not self.data.cached:
+            return annotated_crops(self.data.labelled, self.annotations)
+        count = self.data.cached_crops
+        return self.data.crops(annotated_numbers(self.data.labelled, self.annotations, count))
 
     @torch.no_grad()
     def _probability(
