@@ -2,10 +2,13 @@
 
     python benchmarks/learned.py train --data DATA --weights ERFNET [--hosts DIR] [--work runs/learned]
     python benchmarks/learned.py evaluate --data DATA --weights ERFNET [--hosts DIR] [--work runs/learned]
+    python benchmarks/learned.py clean|costs|figures --data DATA --weights ERFNET [--hosts DIR] [--work runs/learned]
 
 DATA holds anomaly/RoadAnomaly, anomaly/RoadAnomaly21, camvid and idd_lite; ERFNET is an ERFNet checkpoint trained on
 Cityscapes. Each step is an ``anomseg`` command that is printed and can be run by hand. Finished steps are skipped, so
 the command goes on where it was stopped; started twice, two processes share the work. ``--dry`` prints the steps.
+``clean`` counts false alarms on frames without anomalies and ``costs`` what each detector costs, once the networks of
+all CamVid classes are evaluated; ``figures`` collects what is finished for docs/results.md and docs/claims-learned.md.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from pathlib import Path
 from learned_plan import UNTRAINED, Paths, Step, evaluations, trainings
 from learned_steps import run_all, shown
 
+from anomseg.files import write_json
+
 
 def chosen(steps: Sequence[Step], only: Sequence[str]) -> list[Step]:
     """Steps whose name, or whose part before the slash, fits one of some patterns; all without patterns."""
@@ -31,10 +36,24 @@ def chosen(steps: Sequence[Step], only: Sequence[str]) -> list[Step]:
     ]
 
 
+def measured(what: str, paths: Paths) -> int:
+    """Measure or collect something out of finished runs."""
+    import learned_clean  # noqa: PLC0415 - these load networks, and printing the plan needs none
+    import learned_costs  # noqa: PLC0415
+    import learned_figures  # noqa: PLC0415
+
+    if what == "figures":
+        write_json(paths.work / learned_figures.FIGURES_FILE, learned_figures.collect(paths))
+        sys.stdout.write(f"written to {paths.work / learned_figures.FIGURES_FILE}\n")
+    else:
+        (learned_clean if what == "clean" else learned_costs).measure(paths)
+    return 0
+
+
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "evaluate"), help="which steps")
+    parser.add_argument("what", choices=("train", "evaluate", "clean", "costs", "figures"), help="what to do")
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--weights", type=Path, required=True, help="an ERFNet checkpoint trained on Cityscapes")
     parser.add_argument("--work", type=Path, default=Path("runs/learned"), help="where everything is kept")
@@ -50,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run or print the steps."""
     options = parsed(arguments)
     paths = Paths(options.data, options.weights, options.work, options.hosts)
+    if options.what in ("clean", "costs", "figures"):
+        return measured(options.what, paths)
 
     def plan() -> list[Step]:
         steps = chosen(trainings(paths) if options.what == "train" else evaluations(paths), options.only)

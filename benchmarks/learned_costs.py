@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from anomseg.data import load_frames
 from anomseg.detectors import Detector, network_of, resolve_detector
+from anomseg.evaluation.sizes import parameter_counts
 from anomseg.evaluation.sources import NetworkSource, Sample
 from anomseg.files import read_json, write_json
 from anomseg.segmenters import Segmenter, load_segmenter
@@ -43,7 +44,7 @@ def measure(paths: Paths, one: TrainingSet = SETS[-1], seed: int = 0) -> Json:
             sources[name] = NetworkSource({name: detector}, segmenter)
             with FlopCounterMode(display=False) as counter:
                 list(sources[name].answers(sample, [name]))
-            found["detectors"][name] = {"flops": counter.get_total_flops(), **parameters(detector, segmenter)}
+            found["detectors"][name] = {"flops": counter.get_total_flops(), **numbers(detector, segmenter)}
     seconds: dict[str, list[float]] = {name: [] for name in sources}
     for _ in range(REPEATS):
         for name, source in sources.items():
@@ -56,13 +57,19 @@ def measure(paths: Paths, one: TrainingSet = SETS[-1], seed: int = 0) -> Json:
     return found
 
 
-def parameters(detector: Detector, given: Segmenter) -> Json:
+def numbers(detector: Detector, given: Segmenter) -> Json:
     """Parameters of the network that a detector scores, and numbers of its own: networks beside it, fitted tensors."""
-    network = network_of(detector, given)
-    reads = network is not None and detector.needs(network).forward
-    others = [one for one in detector.networks().values() if one is not network]
-    own = sum(one.numel() for other in others for one in other.parameters())
+    return split_counts(parameter_counts(detector, network_of(detector, given)))
+
+
+def split_counts(counts: Json) -> Json:
+    """What a card's counts come to.
+
+    Example:
+        >>> split_counts({"network": 10, "carried": {"student": 4}, "total": 14, "state": 3})
+        {'network': 10, 'own': 7}
+    """
     return {
-        "network": sum(one.numel() for one in network.parameters()) if network is not None and reads else 0,
-        "own": own + sum(one.numel() for one in detector.state().values()),
+        "network": counts["network"] or 0,
+        "own": (counts["total"] or 0) - (counts["network"] or 0) + counts["state"],
     }

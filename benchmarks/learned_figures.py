@@ -8,7 +8,8 @@ from typing import Any
 
 import learned_clean
 import learned_costs
-from learned_plan import FITS, KEPT, METHODS, SETS, UNTRAINED, Bench, Paths, TrainingSet, row_name
+from learned_costs import split_counts
+from learned_plan import FITS, KEPT, METHODS, OF_NETWORKS, SETS, UNTRAINED, Bench, Paths, TrainingSet, row_name
 from learned_states import (
     brier_gain,
     difference,
@@ -36,16 +37,16 @@ ALL_CONTROLS = (*CONTROLS, "position_prior-fitted")
 def collect(paths: Paths) -> Json:
     """Everything that is finished, ready for JSON."""
     studies = []
-    untrained: dict[tuple[str, str], dict[str, PerImage]] = {}
+    shared: dict[tuple[str, str], dict[str, PerImage]] = {}
     for one in SETS:
         for seed in one.seeds:
             for bench in one.benches:
-                study, states = study_of(one, seed, bench, paths, untrained.get((one.key, bench.name), {}))
+                study, states = study_of(one, seed, bench, paths, shared.get((one.key, bench.name), {}))
                 if study is None:
                     continue
                 studies.append(study)
-                kept = {name: state for name, state in states.items() if name.endswith(UNTRAINED)}
-                untrained.setdefault((one.key, bench.name), kept)
+                kept = {name: state for name, state in states.items() if is_shared(name)}
+                shared.setdefault((one.key, bench.name), kept)
     found: Json = {"schema": 1, "tier": "cpu", "studies": studies}
     clean, costs = paths.work / learned_clean.CLEAN_FILE, paths.work / learned_costs.COSTS_FILE
     if clean.is_file():
@@ -59,7 +60,7 @@ def collect(paths: Paths) -> Json:
 
 
 def study_of(
-    one: TrainingSet, seed: int, bench: Bench, paths: Paths, untrained: Mapping[str, PerImage]
+    one: TrainingSet, seed: int, bench: Bench, paths: Paths, shared: Mapping[str, PerImage]
 ) -> tuple[Json | None, dict[str, PerImage]]:
     """One set, seed and benchmark: figures of all rows that are finished, and their states by row.
 
@@ -68,7 +69,7 @@ def study_of(
         seed: The seed.
         bench: The benchmark.
         paths: Where things lie.
-        untrained: States of the untrained pipelines where they were evaluated with another seed.
+        shared: States that were evaluated with another seed: of what does not depend on it, and the untrained.
     """
     rows: Json = {}
     states: dict[str, PerImage] = {}
@@ -91,7 +92,7 @@ def study_of(
     for name in rows:
         rows[name]["miou"] = closed_miou(one, seed, name, cards[name], paths)
         rows[name]["training"] = training_of(paths.method(one, seed, name))
-    every = {**untrained, **states}
+    every = {**shared, **states}
     study: Json = {
         "set": one.key,
         "title": one.title,
@@ -118,6 +119,16 @@ def study_of(
         if method.name in rows
     }
     return study, states
+
+
+def is_shared(name: str) -> bool:
+    """Whether a row stands for all seeds.
+
+    Example:
+        >>> [is_shared(name) for name in ("pgan-untrained", "chance", "not_road", "pgan")]
+        [True, True, False, False]
+    """
+    return name.endswith(f"-{UNTRAINED}") or (name in ALL_CONTROLS and name not in OF_NETWORKS)
 
 
 def logits_beside(name: str) -> tuple[str, ...]:
@@ -155,6 +166,7 @@ def row_of(name: str, card: Mapping[str, Any], state: PerImage, judged: JudgedIm
         "probability": {**card["probability"], "gain": brier_gain(state)} if card.get("probability") else None,
         "own_segmentation": card.get("own_segmentation"),
         "open_set": card.get("open_set"),
+        "parameters": split_counts(card["parameter_counts"]),
         "seconds": {kind: seconds.get(key, 0.0) / frames for kind, key in (("pass", "forward"), ("own", "score"))},
         "parts": {
             sequence: {**pooled(part), **intervals_of(part)}

@@ -218,6 +218,8 @@ def method_step(method: Method, one: TrainingSet, seed: int, paths: Paths, *, un
     ]
     if method.attached:
         words += [f"--stages.{method.stage}.module.attached", "true"]
+    for key, value in method.options:
+        words += [f"--stages.{method.stage}.module.{key}", value]
     if untrained:
         words += [f"--stages.{method.stage}.trainer.steps", "0"]
     needs = (host / "segmenter.json",) if method.attached else ()

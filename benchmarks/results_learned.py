@@ -83,13 +83,13 @@ def section(figures: Json) -> list[str]:
     studies = figures["studies"]
     for key in dict.fromkeys((one["set"], one["benchmark"]) for one in studies):
         own = [one for one in studies if (one["set"], one["benchmark"]) == key]
-        lines += study_section(own, figures.get("costs"))
+        lines += study_section(own)
     if figures.get("clean"):
         lines += clean_section(figures["clean"])
     return [*lines, *published_section()]
 
 
-def study_section(studies: Sequence[Json], costs: Json | None) -> list[str]:
+def study_section(studies: Sequence[Json]) -> list[str]:
     """One set and benchmark over its seeds."""
     first = studies[0]
     rows = first["rows"]
@@ -100,7 +100,7 @@ def study_section(studies: Sequence[Json], costs: Json | None) -> list[str]:
         "",
         f"{first['frames']} frames, prevalence {prevalence:.4f}, seed {first['seed']}; tier cpu.",
         "",
-        *headline(first, costs),
+        *headline(first),
     ]
     if len(studies) > 1:
         lines += [f"Mean over seeds {seeds} (least to greatest):", "", *seeds_table(studies)]
@@ -110,7 +110,7 @@ def study_section(studies: Sequence[Json], costs: Json | None) -> list[str]:
     return [*lines, *verdict_lines(studies), ""]
 
 
-def headline(study: Json, costs: Json | None) -> list[str]:
+def headline(study: Json) -> list[str]:
     """All rows of one seed with intervals."""
     head = ["detector", "mIoU", "AP", "nAP", "AUROC", "FPR95", "EFPR", "CFPR", "s pass + own", "parameters"]
     body = []
@@ -128,21 +128,21 @@ def headline(study: Json, costs: Json | None) -> list[str]:
                 number(pixel["fpr95"], limits.get("fpr95", ())),
                 *(number(errors.get(key), errors.get("ci95", {}).get(key, ())) for key in ("efpr95", "cfpr95")),
                 f"{seconds['pass']:.2f} + {seconds['own']:.2f}",
-                parameters(name, costs),
+                parameters(row),
             ]
         )
     return table(head, body)
 
 
-def parameters(name: str, costs: Json | None) -> str:
-    """Parameters of the network and of the detector itself, in millions.
+def parameters(row: Json) -> str:
+    """Parameters of the network and numbers of the detector itself, in millions.
 
     Example:
-        >>> parameters("pgan", {"detectors": {"pgan": {"network": 2_500_000, "own": 120_000}}})
+        >>> parameters({"parameters": {"network": 2_500_000, "own": 120_000}})
         '2.50 + 0.12 M'
     """
-    found = (costs or {}).get("detectors", {}).get(name)
-    return f"{found['network'] / 1e6:.2f} + {found['own'] / 1e6:.2f} M" if found else "-"
+    found = row["parameters"]
+    return f"{found['network'] / 1e6:.2f} + {found['own'] / 1e6:.2f} M"
 
 
 def seeds_table(studies: Sequence[Json]) -> list[str]:
