@@ -135,7 +135,7 @@ def test_a_shared_cache_is_filled_once_and_only_shared_by_what_agrees(recipe, tm
     for key, value in (
         ("data.held_out", "[car]"),
         ("data.augment.flip", "0"),
-        ("module.layers", "[stage2, encoder, bottleneck]"),
+        ("module.layers", "[stage1, stage2, encoder]"),
     ):
         out = tmp_path / key
         train(recipe, out, {**shared, f"stages.features.{key}": value}, quiet=True)
