@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from anomseg.data import load_frames
 from anomseg.errors import ConfigError
@@ -163,26 +163,6 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         image, classes = augment(*self.stores[source][frame], self.config, rng)
         pixels = torch.from_numpy(image).permute(2, 0, 1).float().div_(255.0)
         return {"image": pixels, "rows": self.table.rows(source, classes)}
-
-
-class StreamSampler(Sampler[int]):
-    """Consecutive crop numbers; epoch ``e`` begins where epoch ``e - 1`` ended.
-
-    Lightning calls `set_epoch`, on a resumed run too, which is what makes it continue the same stream.
-    """
-
-    def __init__(self, length: int) -> None:
-        self.length, self.epoch = length, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Move to the numbers of an epoch."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.epoch * self.length, (self.epoch + 1) * self.length))
-
-    def __len__(self) -> int:
-        return self.length
 
 
 def load_source(

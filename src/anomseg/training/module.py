@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from anomseg.metrics import SegmentationIoU
 from anomseg.segmenters import SegmentationOutput, Segmenter
 from anomseg.segmenters.trainable import DeepSupervision, EncoderNetwork, StartableEncoder
 from anomseg.training.base_module import Sample, TrainingModule, features_of
@@ -31,7 +30,7 @@ class SegmentationModule(TrainingModule):
         self.frozen = frozen and isinstance(segmenter, StartableEncoder)
         self.register_buffer("sets", sets)
         self.register_buffer("row_weights", weights)
-        self.seen = SegmentationIoU(len(segmenter.classes))
+        self.palette = segmenter.palette
         if self.frozen and isinstance(segmenter, StartableEncoder):
             segmenter.encoder.requires_grad_(False)
         self.train()
@@ -83,12 +82,7 @@ class SegmentationModule(TrainingModule):
         del index
         rows, classes = batch["rows"], batch["classes"]
         loss, main = self.losses(batch)
-        self.log("val_loss", loss, batch_size=1, on_epoch=True)
+        self.tell("val_loss", loss)
         own_size, padded_size = (classes.shape[-2], classes.shape[-1]), (rows.shape[-2], rows.shape[-1])
         output = SegmentationOutput(main, padded_size, self.segmenter.working_size(own_size))
-        self.seen.update(output.upsample(main.float(), own_size).argmax(1)[0], classes[0])
-
-    def on_validation_epoch_end(self) -> None:
-        """Report the mean IoU and start afresh."""
-        self.log("val_miou", self.seen.compute().miou, prog_bar=True)
-        self.seen = SegmentationIoU(len(self.segmenter.classes))
+        self.tell_classes(output.upsample(main.float(), own_size).argmax(1)[0], classes[0], len(self.segmenter.classes))

@@ -53,3 +53,17 @@ def build_optimiser(network: nn.Module, config: OptimiserConfig) -> tuple[Optimi
         pct_start=config.warmup,
         cycle_momentum=False,
     )
+
+
+def scale_rates(checkpoint: dict[str, Any], factor: float) -> None:
+    """Multiply every learning rate in the saved states of optimisers and schedules.
+
+    Args:
+        checkpoint: Lightning's, changed in place.
+        factor: New rate over old one.
+    """
+    for state in checkpoint.get("optimizer_states", ()):
+        for group in state["param_groups"]:
+            group.update({key: group[key] * factor for key in ("lr", "initial_lr", "max_lr", "min_lr") if key in group})
+    for state in checkpoint.get("lr_schedulers", ()):
+        state.update({key: [one * factor for one in state[key]] for key in ("base_lrs", "_last_lr") if key in state})

@@ -71,4 +71,4 @@ class StudentModule(TrainingModule):
     def validation_step(self, batch: Sample, index: int) -> None:
         """Mean discrepancy on one whole image."""
         del index
-        self.log("val_loss", self.loss_of(batch), batch_size=1, on_epoch=True, prog_bar=True)
+        self.tell("val_loss", self.loss_of(batch))

@@ -13,7 +13,6 @@ from anomseg.detectors.pgan.assignment import moving_average
 from anomseg.detectors.pgan.extractor import PrototypeExtractor
 from anomseg.detectors.pgan.objective import Assigned, Labels, level_losses, prototype_losses
 from anomseg.detectors.pgan.options import PGANConfig
-from anomseg.metrics import SegmentationIoU
 from anomseg.segmenters import SegmentationOutput, Segmenter
 from anomseg.segmenters.trainable import EncoderNetwork
 from anomseg.training.base_module import Sample, TrainingModule, features_of
@@ -60,7 +59,7 @@ class PGANModule(TrainingModule):
         self._host = (host.eval(),)  # in a tuple, so that it is not registered
         self.register_buffer("sets", sets)
         self.register_buffer("row_weights", row_weights)
-        self.seen = SegmentationIoU(len(host.classes))
+        self.palette = host.palette
         self._assigned: list[Assigned] = []
 
     @property
@@ -123,14 +122,10 @@ class PGANModule(TrainingModule):
         """Loss and confusion of the prototype segmentation on one whole image."""
         del index
         losses, embeddings, _ = self.losses(batch)
-        self.log("val_loss", torch.stack(list(losses.values())).sum(), batch_size=1, on_epoch=True)
+        self.tell("val_loss", torch.stack(list(losses.values())).sum())
         rows, classes = batch["rows"], batch["classes"]
         own_size, padded_size = (classes.shape[-2], classes.shape[-1]), (rows.shape[-2], rows.shape[-1])
         scores = self.extractor.scores(embeddings)
         output = SegmentationOutput(scores, padded_size, self._host[0].working_size(own_size))
-        self.seen.update(output.upsample(scores, own_size).argmax(1)[0], classes[0])
-
-    def on_validation_epoch_end(self) -> None:
-        """Report the mean IoU and start afresh."""
-        self.log("val_miou", self.seen.compute().miou, prog_bar=True)
-        self.seen = SegmentationIoU(len(self._host[0].classes))
+        prediction = output.upsample(scores, own_size).argmax(1)[0]
+        self.tell_classes(prediction, classes[0], len(self._host[0].classes))
