@@ -68,18 +68,17 @@ def _open(options: Namespace) -> tuple[str, PrototypeDetector, Segmenter, tuple[
 
     from anomseg.detectors import is_detector_directory, network_of, segmenter_matches
     from anomseg.detectors.prototypes import ClassPrototypes, PrototypeDetector
-    from anomseg.registry import DETECTORS
+    from anomseg.registry import DETECTORS, split_parts
 
+    if len(split_parts([options.what])) != 1:
+        raise ConfigError("anomseg prototypes looks at one detector or network at a time")
     if not is_detector_directory(options.what) and options.what.partition(":")[0] not in DETECTORS:
         if options.segmenter is not None:
             raise ConfigError(f"{options.what} is a network itself; leave --segmenter out")
         options.segmenter = options.what
         segmenter = open_segmenter(options)
         return Path(options.what).name, ClassPrototypes(segmenter), segmenter, ()
-    named = open_detectors([options.what], options.seed)
-    if len(named) != 1:
-        raise ConfigError("anomseg prototypes looks at one detector at a time")
-    name, detector = named[0]
+    ((name, detector),) = open_detectors([options.what], options.seed)
     if not isinstance(detector, PrototypeDetector):
         raise CompatibilityError(f"{name} compares with no prototypes; name a detector that does, such as a saved pans")
     network = network_of(detector, open_segmenter_for([detector], options))

@@ -121,7 +121,7 @@ def test_twenty_steps_equal_a_plain_loop(tmp_path):
                     continue
                 gradient = value.grad + 1e-4 * value
                 velocity[name] = 0.9 * velocity[name] + gradient
-                value -= rate * (gradient + 0.9 * velocity[name])
+                value.sub_(rate * (gradient + 0.9 * velocity[name]))
     assert set(plain.state_dict()) == set(network.state_dict())
     moved = 0.0
     fresh = network_of().state_dict()
