@@ -70,3 +70,9 @@ def test_shapes_and_names_are_checked():
 def test_stretching_each_map_to_its_own_range():
     maps = torch.tensor([[[2.0, 4.0, 6.0]], [[5.0, 5.0, 5.0]]])
     assert stretched(maps).tolist() == [[[0.0, 0.5, 1.0]], [[0.0, 0.0, 0.0]]]
+    assert stretched(0 * maps).tolist() == [[[0.0, 0.0, 0.0]]] * 2
+
+
+def test_a_constant_map_stays_one_after_resizing():
+    constant = F.interpolate(torch.full((1, 1, 6, 8), 2.4), (47, 61), mode="bilinear", align_corners=True)[:, 0]
+    assert torch.equal(stretched(constant), torch.zeros_like(constant))

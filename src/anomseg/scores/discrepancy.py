@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from anomseg.errors import CompatibilityError, unknown_name
 
 Distance = Literal["mse", "cosine", "smooth_l1"]
+ROUNDING = 1e-6
+"""What resizing a constant map leaves of differences, relative to its values."""
 DISTANCES: tuple[Distance, ...] = get_args(Distance)
 
 
@@ -53,7 +55,7 @@ def feature_discrepancy(teacher: Tensor, student: Tensor, distance: Distance = "
 
 
 def stretched(score: Tensor) -> Tensor:
-    """Each map brought to [0, 1] by its own least and greatest value; a constant one becomes 0.
+    """Each map brought to [0, 1] by its own least and greatest value; one that is constant up to rounding becomes 0.
 
     Monotone within an image, so figures of single images stay as they are; those pooled over images do not.
 
@@ -66,4 +68,5 @@ def stretched(score: Tensor) -> Tensor:
     """
     low, high = score.amin((-2, -1), keepdim=True), score.amax((-2, -1), keepdim=True)
     span = high - low
-    return (score - low) / torch.where(span > 0, span, torch.ones_like(span))
+    told_apart = span > ROUNDING * torch.maximum(low.abs(), high.abs())
+    return torch.where(told_apart, (score - low) / torch.where(told_apart, span, 1.0), 0.0)
