@@ -1,17 +1,66 @@
 import pytest
 
+from anomseg.data import dataset_spec
 from anomseg.errors import ConfigError, DataError
+from anomseg.registry import STAGES
 from anomseg.training import load_recipe, recipe_names
 from anomseg.training.augment import AugmentConfig
+from anomseg.training.data_of_stage import StageData
 from anomseg.training.recipe import configure, parse_overrides
 from anomseg.training.segmentation import OptimiserConfig, SegmentationStage
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_shipped_recipes_are_valid_to_the_last_key(name):
+    """Building a stage reads every key of its configuration and refuses those that it does not know."""
     recipe = load_recipe(name)
+    assert recipe.name == name
     for stage in recipe.stages:
-        SegmentationStage(recipe, stage)
+        STAGES.get(stage.stage).factory(recipe, stage)
+    assert all(root is None for root in recipe.roots.values())
+
+
+PUBLISHED = {
+    # images that training may see, batch size, epochs
+    ("street-hazards-pans", "pans"): (5125, 2, 40),
+    ("street-hazards-pgan", "pgan"): (5125, 2, 40),
+    ("street-hazards-dicnet", "student"): (5125, 16, 150),
+    ("bdd-anomaly-pans", "pans"): (6688, 2, 40),
+    ("bdd-anomaly-pgan", "pgan"): (6688, 2, 40),
+    ("bdd-anomaly-dicnet", "student"): (6688, 16, 150),
+}
+
+
+@pytest.mark.parametrize(("name", "stage"), PUBLISHED)
+def test_published_recipes_train_as_many_epochs_as_published(name, stage):
+    images, batch, epochs = PUBLISHED[name, stage]
+    recipe = load_recipe(name)
+    found = next(one for one in recipe.stages if one.name == stage)
+    assert found.data["batch_size"] == batch
+    assert found.trainer["steps"] == epochs * (images // batch)
+    assert found.trainer["validate_every"] == images // batch
+    data = StageData(recipe, found).labelled
+    assert dataset_spec(data.sources[0].benchmark).split("train").expected == images
+    assert len(data.taught.names) == (13 if name.startswith("street") else 17)
+
+
+@pytest.mark.parametrize("name", ["street-hazards", "bdd-anomaly"])
+def test_published_settings_are_those_of_the_papers(name):
+    pans = load_recipe(f"{name}-pans").stages[0]
+    network, crops = pans.module["options"], pans.data["augment"]
+    assert (network["backbone"], network["output_stride"], network["bottleneck"]) == ("resnet50", 8, 512)
+    assert (network["classifier"], network["norm_activation"], network["bias"]) == ("cosine", "bn_leaky", False)
+    assert (pans.trainer["optimiser"], pans.trainer["learning_rate"], pans.trainer["power"]) == ("sgd", 0.007, 0.9)
+    assert (pans.trainer["weight_decay"], pans.trainer["decay_all"], pans.module["auxiliary"]) == (1e-4, True, 0.4)
+    assert crops["scale"] == pytest.approx([300 / 720, 1000 / 1280], abs=1e-4)
+    assert (crops["crop"], crops["pad"], crops["scale_law"]) == ([450, 450], "black", "uniform")
+    teacher, student = load_recipe(f"{name}-dicnet").stages
+    assert (teacher.trainer["learning_rate"], teacher.trainer["steps"]) == (0.02, 20 * 5000)
+    assert (student.trainer["optimiser"], student.trainer["schedule"]) == ("adam", "constant")
+    assert (student.trainer["learning_rate"], student.trainer["weight_decay"]) == (1e-4, 1e-5)
+    assert (student.module["encoder"], student.module["feature"]) == ("resnet34", "bottleneck_linear")
+    flips = student.data["augment"]
+    assert (flips["crop"], flips["scale"], flips["flip"], flips["colour"]) == ([720, 1280], [1.0, 1.0], 0.5, 0)
 
 
 def test_overrides_reach_stages_by_name():
