@@ -48,6 +48,7 @@ def test_options_as_text_are_typed():
         "temperature": 3.0,
         "upsample": "score",
         "check_logits": True,
+        "of": "",
     }
 
 

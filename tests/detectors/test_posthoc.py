@@ -1,12 +1,16 @@
 """What the logit detectors do beyond the contract: facts, invariances, options."""
 
+import shutil
+
 import pytest
 import torch
 from tiny import CLASSES, TinySegmenter, scene_of, scene_with_logits
 
 from anomseg import scores
-from anomseg.detectors import anomaly_maps, create_detector
-from anomseg.errors import ConfigError
+from anomseg.detectors import anomaly_maps, create_detector, load_detector, network_of, save_detector
+from anomseg.errors import CompatibilityError, ConfigError
+from anomseg.registry import SEGMENTERS
+from anomseg.segmenters import load_segmenter, save_segmenter
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +92,47 @@ def test_half_precision_network():
     maps = anomaly_maps(create_detector("energy", upsample="score"), scene_with_logits(half))
     assert maps[0].dtype == torch.float32
     torch.testing.assert_close(maps[0], scores.energy(half.float())[0])
+
+
+class TestANetworkOfItsOwn:
+    """``msp:of=DIR`` scores that network, whatever is given beside it."""
+
+    @pytest.fixture
+    def networks(self, tmp_path):
+        for seed in range(2):
+            torch.manual_seed(seed)
+            network = SEGMENTERS.create("pyramid", classes=CLASSES, size=None, widths=(4, 6, 8, 8), bottleneck=6)
+            save_segmenter(network.eval(), tmp_path / f"net{seed}")
+        return [load_segmenter(tmp_path / f"net{seed}") for seed in range(2)]
+
+    @pytest.mark.parametrize("name", ["msp", "max_logit", "entropy", "energy"])
+    def test_it_scores_as_that_network_does(self, name, networks, tmp_path):
+        plain = [anomaly_maps(create_detector(name), scene_of(network))[0] for network in networks]
+        detector = create_detector(f"{name}:of={tmp_path / 'net1'}")
+        assert detector.flags.owns_network
+        assert detector.bounded == create_detector(name).bounded
+        assert network_of(detector, networks[0]).fingerprint() == networks[1].fingerprint()
+        assert torch.equal(anomaly_maps(detector, scene_of(detector.segmenter))[0], plain[1])
+        assert torch.equal(anomaly_maps(detector, scene_of(networks[0]))[0], plain[1])
+        assert not torch.equal(*plain)
+        save_detector(detector, tmp_path / "saved")
+        shutil.rmtree(tmp_path / "net1")
+        loaded = load_detector(tmp_path / "saved")
+        assert torch.equal(anomaly_maps(loaded, scene_of(networks[0]))[0], plain[1])
+        again = create_detector(f"{name}:of={tmp_path / 'saved'}")
+        assert torch.equal(anomaly_maps(again, scene_of(networks[0]))[0], plain[1])
+
+    def test_without_one_it_owns_none_and_its_card_is_as_ever(self, networks):
+        detector = create_detector("msp")
+        assert not detector.flags.owns_network
+        assert not create_detector("msp").networks()
+        assert detector.card()["parameters"] == {"upsample": "logits", "check_logits": True}
+        with pytest.raises(CompatibilityError, match="carries no networks"):
+            detector.load_networks({"network": networks[0]})
+
+    def test_what_names_no_network_is_refused(self, tmp_path):
+        with pytest.raises(ConfigError, match="there is no directory"):
+            create_detector("msp:of=./nowhere").needs(None)
+        save_detector(create_detector("energy"), tmp_path / "energy")
+        with pytest.raises(CompatibilityError, match="carries no network; name the network instead"):
+            create_detector("msp", of=str(tmp_path / "energy")).needs(None)

@@ -150,9 +150,9 @@ def create_detector(spec: str | Spec, **options: Any) -> Detector:
 
     Example:
         >>> create_detector("energy", temperature=2.0)
-        Energy(temperature=2.0, upsample='logits', check_logits=True)
+        Energy(temperature=2.0, upsample='logits', check_logits=True, of='')
         >>> create_detector("energy:temperature=2;upsample=score")
-        Energy(temperature=2.0, upsample='score', check_logits=True)
+        Energy(temperature=2.0, upsample='score', check_logits=True, of='')
     """
     spec = parse_spec(spec) if isinstance(spec, str) else spec
     if spec.path is None and not spec.options:
@@ -178,7 +178,7 @@ def resolve_detector(what: str | Path | Spec | Detector, **options: Any) -> Dete
 
     Example:
         >>> resolve_detector("msp")
-        MSP(upsample='logits', check_logits=True)
+        MSP(upsample='logits', check_logits=True, of='')
     """
     if isinstance(what, Detector):
         return what

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
 from torch import Tensor
 
 from anomseg import scores
-from anomseg.detectors.base import Detector, Upsample
+from anomseg.detectors.base import Upsample
 from anomseg.detectors.options import one_of
-from anomseg.detectors.owned import load_named_network
+from anomseg.detectors.owned import ROLE, NetworkOwner
 from anomseg.detectors.pans.scales import scale_factors, scaled_sizes
 from anomseg.detectors.prototypes import ClassPrototypes, prototype_network
-from anomseg.errors import CompatibilityError, ConfigError
+from anomseg.errors import ConfigError
 from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
 from anomseg.segmenters.scene import Scene
 from anomseg.types import Flags, Needs
 
-ROLE = "network"
 Measure = Literal["cosine", "msp"]
 
 
-class PAnS(Detector):
+class PAnS(NetworkOwner):
     """Prototype-based anomaly segmentation (Fontanel et al., CVPR workshops 2021): ``(1 - max_k cos(f, w_k)) / 2``.
 
     It owns the network that it was trained as: a segmenter whose classifier is a cosine one. The rows of that
@@ -63,7 +62,6 @@ class PAnS(Detector):
         self.measure = one_of("measure", measure, ("cosine", "msp"))
         self.class_map = class_map
         self.factors = scale_factors(scales)
-        self._network: Segmenter | None = None
 
     @classmethod
     def of(cls, segmenter: Segmenter, **options: Any) -> Self:
@@ -81,28 +79,13 @@ class PAnS(Detector):
         return detector
 
     @property
-    def segmenter(self) -> Segmenter | None:  # type: ignore[override] # loaded when first needed
-        """The network that it scores; None where none was named."""
-        return self.networks().get(ROLE)
+    def named_network(self) -> str:
+        """The option ``network``."""
+        return self.network
 
-    def networks(self) -> dict[str, Segmenter]:
-        """The network, under the role ``network``; loaded now where it was named only.
-
-        Raises:
-            ConfigError: The name is unknown.
-            DataError: A file is missing or damaged.
-            CompatibilityError: The network has no prototypes.
-        """
-        if self._network is None and self.network:
-            self.load_networks({ROLE: load_named_network(self.network)})
-        return {} if self._network is None else {ROLE: self._network}
-
-    def load_networks(self, networks: Mapping[str, Segmenter]) -> None:
-        """Take the network; see `Detector.load_networks`."""
-        if set(networks) != {ROLE}:
-            raise CompatibilityError(f"pans carries one network, under the role {ROLE}, got {sorted(networks)}")
-        prototype_network(networks[ROLE])
-        self._network = networks[ROLE]
+    def accept(self, network: Segmenter) -> None:
+        """Refuse a network without prototypes; see `NetworkOwner.accept`."""
+        prototype_network(network)
 
     @property
     def segments(self) -> bool:  # type: ignore[override] # it depends on an option
@@ -160,7 +143,7 @@ class PAnS(Detector):
 
     def _passes(self, scene: Scene) -> Iterator[SegmentationOutput]:
         """The passes one after the other, coarse as the network gives them; score and class map share them."""
-        own = self._own(scene)
+        own = self.own_scene(scene)
         if not self.factors:
             yield own.output
             return
@@ -170,15 +153,6 @@ class PAnS(Detector):
     @staticmethod
     def _pass(own: Scene, size: Size) -> SegmentationOutput:
         return own.output if size == own.input_size else own.forward(size=size)
-
-    def _own(self, scene: Scene) -> Scene:
-        """The scene as its own network sees it, should another one have prepared it."""
-        network = self._require_network()
-        if scene.segmenter is network:
-            return scene
-        height, width = scene.input_size
-        images = network.to(scene.images.device).pad(scene.images[..., :height, :width])
-        return Scene(images, scene.frame_ids, scene.image_sizes, network, input_size=scene.input_size)
 
     def prototype_names(self) -> Sequence[str]:
         """Names of the classes."""
@@ -190,7 +164,7 @@ class PAnS(Detector):
 
     def prototype_similarity(self, scene: Scene) -> Tensor:
         """Cosines ``(B, K, h, w)`` of the plain pass."""
-        return ClassPrototypes(self._require_network()).prototype_similarity(self._own(scene))
+        return ClassPrototypes(self._require_network()).prototype_similarity(self.own_scene(scene))
 
     def prototype_table(self) -> Tensor:
         """Cosines of the prototypes with each other, ``(K, K)``."""
