@@ -214,5 +214,11 @@ def open_source(plan: Plan, device: torch.device | str, *, segment: bool = False
         return FolderSource(plan.scores, plan.folders[0])
     segment = plan.segmenter is not None and (segment or plan.table is not None)
     return NetworkSource(
-        plan.detectors, plan.segmenter, plan.size, torch.device(device), seed=plan.seed, segment=segment
+        plan.detectors,
+        plan.segmenter,
+        plan.size,
+        torch.device(device),
+        seed=plan.seed,
+        segment=segment,
+        judged=frozenset(plan.judges),
     )

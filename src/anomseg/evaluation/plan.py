@@ -220,6 +220,8 @@ def _name_of(item: Detector | str | Path, detector: Detector) -> str:
 
 def _check_detectors(detectors: Mapping[str, Detector], segmenter: Segmenter | None) -> None:
     for name, detector in detectors.items():
+        if not detector.needs_fit:
+            detector.require_fitted()  # one that a training gives says which
         network = network_of(detector, segmenter)
         needs = detector.needs(network)
         if needs.forward and network is None:

@@ -22,7 +22,7 @@ def parameter_counts(detector: Detector, network: Segmenter | None) -> dict[str,
         ``total``: of all of them together, shared ones once; None where a network does not tell, as exported ones do
         not. ``state``: numbers that a fit or a training left in the detector itself.
     """
-    scored = network if detector.needs(network).forward else None
+    scored = network if detector.flags.owns_network or detector.needs(network).forward else None
     carried = detector.networks()
     return {
         "network": _count(scored) if scored is not None else 0,

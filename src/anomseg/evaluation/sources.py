@@ -86,6 +86,7 @@ class NetworkSource:
         device: Where the networks run.
         seed: Of detectors that sample.
         segment: The network's own class map is wanted too.
+        judged: Detectors whose network's class map is wanted beside their own map.
     """
 
     detectors: Mapping[str, Detector]
@@ -94,6 +95,7 @@ class NetworkSource:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     seed: int = 0
     segment: bool = False
+    judged: frozenset[str] = frozenset()
     reads_images: bool = field(default=True, init=False)
     _scenes: dict[int, Scene] = field(default_factory=dict, init=False)
     _predictions: dict[int, UInt8Array] = field(default_factory=dict, init=False)
@@ -158,10 +160,11 @@ class NetworkSource:
         image = sample.image
         assert image is not None  # noqa: S101 - reads_images is set, so the runner decodes it
         needs = Needs(logits=self.segment and network is self.segmenter)
-        upsampled = needs.logits
+        upsampled = head = needs.logits
         for name in folders:
             if self.networks[name] is network:
                 needs |= self.needs[name]
+                head |= self.detectors[name].reads_head or name in self.judged
                 upsampled |= self.needs[name].logits and getattr(self.detectors[name], "upsample", "") == "logits"
         scene = make_scene(
             [image], [sample.frame_id], network, size=self.size, features=needs.features, device=self.device
@@ -169,7 +172,10 @@ class NetworkSource:
         if network is not None and needs.first_pass:
             with torch.inference_mode():
                 # Upsampling here, where it is shared, keeps the detectors' own seconds comparable.
-                _ = scene.logits() if upsampled else scene.output
+                if head:
+                    _ = scene.logits() if upsampled else scene.output
+                else:
+                    scene.feature_maps(needs.features)
         return scene
 
     def prediction(self, folder: str | None = None) -> UInt8Array | None:
