@@ -49,6 +49,8 @@ class Detector:
         uses_gradients: ``score`` calls autograd, so it must not run under `torch.inference_mode`.
         maps_state: Its state may be larger than memory is to spare: loading leaves it in its file, mapped.
         memory_mapped: Its state lies in the file that it was loaded from.
+        reads_head: It may read the network's first pass; else no more than what `Scene.feature_maps` gives, so that the
+            classifier need not run.
         segments: It names a known class for every pixel, apart from its network, see `segment`.
     """
 
@@ -56,6 +58,7 @@ class Detector:
     flags: ClassVar[Flags] = Flags()
     uses_gradients: ClassVar[bool] = False
     maps_state: ClassVar[bool] = False
+    reads_head: ClassVar[bool] = True
     segments: ClassVar[bool] = False
     memory_mapped: bool = False
     segmenter: Segmenter | None = None

@@ -154,6 +154,9 @@ class Predictor:
     def _score(self, scene: Scene) -> list[Answer]:
         scored: dict[int, Answer] = {}
         for rows, part in scene.by_image_size():
+            if self.segmentation and not self.detector.reads_head:
+                with torch.no_grad():
+                    _ = part.output  # the class map is wanted anyway: one pass gives it and the features
             with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
                 torch.manual_seed(frame_seed(self.seed, part.frame_ids))
                 maps = anomaly_maps(self.detector, part)

@@ -171,8 +171,7 @@ def test_needs_and_card():
     assert create_detector("dicnet").needs(TinySegmenter()).features == ("stem",)
     card = detector.card()
     assert card["passes"] == {"teacher": 1, "student": 1}
-    for role, network in (("student", detector.student), ("teacher", detector.segmenter)):
-        assert card["network_parameters"][role] == sum(tensor.numel() for tensor in network.parameters())
+    assert set(card["networks"]) == {"teacher", "student"}
     student = {id(tensor) for tensor in detector.student.state_dict(keep_vars=True).values()}
     assert not student & {id(tensor) for tensor in detector.segmenter.state_dict(keep_vars=True).values()}
 
@@ -202,3 +201,21 @@ def test_refusals():
             create_detector("dicnet", **options)
     with pytest.raises(CompatibilityError, match="state of dicnet"):
         DiCNet().load_state({"scale": torch.ones(3), "shift": torch.ones(4)})
+
+
+def test_an_evaluation_calls_the_classifier_only_where_classes_are_compared(monkeypatch):
+    from anomseg.evaluation.sources import NetworkSource, Sample
+
+    detector, calls = tiny_dicnet(), []
+    network = detector.segmenter
+    for part in ("encoder", "classifier"):
+        getattr(network, part).register_forward_hook(lambda *_, part=part: calls.append(part))
+    sample = Sample("a", (48, 64), made_image(0, (48, 64)))
+    answer = next(iter(NetworkSource({"dicnet": detector}, None).answers(sample, ["dicnet"])))
+    assert calls == ["encoder"]
+    calls.clear()
+    source = NetworkSource({"dicnet": detector}, None, judged=frozenset({"dicnet"}))
+    judged = next(iter(source.answers(sample, ["dicnet"])))
+    assert source.prediction("dicnet").shape == (48, 64)
+    assert calls == ["encoder", "classifier"]
+    np.testing.assert_allclose(answer.score, judged.score, rtol=1e-5)
