@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from results_learned import section
 from results_methods import methods
 from results_page import Cards, page
 from results_plan import CONTROLS, Run, Suite, suites
 
 from anomseg.cli.main import run
-from anomseg.files import write_text
+from anomseg.files import read_json, write_text
 from anomseg.registry import SEGMENTERS
 from anomseg.segmenters import Segmenter, is_segmenter_directory, save_segmenter
 from anomseg.training import load_recipe
@@ -111,12 +112,19 @@ def found(suite: Suite, paths: Paths) -> dict[str, Cards]:
     return {name: read_cards(out) for name, out in outs.items() if (out / "run.json").is_file()}
 
 
+def learned(work: Path) -> str:
+    """The part on learned methods, where benchmarks/learned.py has collected its figures."""
+    figures = work / "figures.json"
+    return "\n" + "\n".join(section(read_json(figures))).rstrip() + "\n" if figures.is_file() else ""
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--weights", type=Path, default=None, help="an ERFNet checkpoint trained on Cityscapes")
     parser.add_argument("--work", type=Path, default=Path("runs/results"), help="where runs are kept")
+    parser.add_argument("--learned", type=Path, default=Path("runs/learned"), help="folder of benchmarks/learned.py")
     parser.add_argument("--doc", type=Path, default=Path("docs/results.md"), help="the document")
     parser.add_argument("--limit", type=int, default=None, help="fit on the first frames only")
     parser.add_argument("--only", action="append", help="run these suites only, and write no document")
@@ -132,7 +140,7 @@ def main() -> None:
     if options.only:
         return
     arguments = "--data DATA" + (" --weights ERFNET" if options.weights else "")
-    write_text(options.doc, page(measured, paths.work, arguments))
+    write_text(options.doc, page(measured, paths.work, arguments) + learned(options.learned))
     sys.stdout.write(f"written to {options.doc}\n")
 
 
