@@ -33,3 +33,21 @@ def nulls(name: str = "msp") -> dict[str, Any]:
 
 def picture(seed: int = 0, size: tuple[int, int] = (90, 160)) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def class_card(name: str, efpr: float = 0.72, **changes: Any) -> dict[str, Any]:
+    """A card with the figures on classes and on probability, as far as tables read them."""
+    return card(
+        name,
+        misclassified={
+            "efpr95": efpr,
+            "cfpr95": 0.28,
+            "share_of_false_positives": {"fpr": 0.05, "misclassified": 0.44, "base": 0.118},
+            "ci95": {"efpr95": [efpr - 0.03, efpr + 0.04], "share": [0.41, 0.47], "samples": 1000, "groups": 5},
+        },
+        open_set={"closed_miou": 0.618, "at_tpr95": {"miou": 0.442}, "at_best_f1": {"miou": 0.61, "oracle": True}},
+        own_segmentation=None,
+        probability={"ece": 0.128, "ece_equal_mass": 0.127, "brier": 0.051, "brier_of_prevalence": 0.006, "bins": []},
+        parameter_counts={"network": 2188304, "carried": {"student": 1000}, "total": 2189304, "state": 0},
+        **changes,
+    )

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from report_parts import card, nulls
 
 from anomseg.report import differences, markdown_table, plain_table, print_cards
-from anomseg.report.cards import FIGURES, POOLED, best, number, row_names
+from anomseg.report.cards import best, row_names
+from anomseg.report.columns import FIGURES, POOLED, number
 from anomseg.report.tables import escape
 
 

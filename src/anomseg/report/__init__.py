@@ -1,6 +1,6 @@
 """Result cards for people: terminal and Markdown tables, curves, frame panels and one self-contained page."""
 
-from anomseg.report.cards import FIGURES, Card, Figure, differences
+from anomseg.report.columns import CLASSES, FIGURES, OWN_CLASSES, PROBABILITY, Card, Figure, differences
 from anomseg.report.figures import pr_curve_figure, roc_curve_figure
 from anomseg.report.html import write_report
 from anomseg.report.margin_figure import margin_figure
@@ -11,7 +11,10 @@ from anomseg.report.tables import markdown_table
 from anomseg.report.terminal import plain_table, print_cards
 
 __all__ = [
+    "CLASSES",
     "FIGURES",
+    "OWN_CLASSES",
+    "PROBABILITY",
     "Card",
     "Figure",
     "contact_sheet",

@@ -2,98 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from anomseg.detectors.catalog import detector_names
+from anomseg.report.columns import Card, Figure, number, section
 
-Card = Mapping[str, Any]
 MISSING = "-"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One column of a results table.
-
-    Attributes:
-        section: Key of the card that holds it.
-        key: Key within the section.
-        label: Heading.
-        lower_is_better: Whether small is good.
-    """
-
-    section: str
-    key: str
-    label: str
-    lower_is_better: bool = False
-
-    def of(self, card: Card) -> float | None:
-        """Its value on a card; None where the card has none."""
-        return number(section(card, self.section).get(self.key))
-
-    def interval(self, card: Card) -> tuple[float, float] | None:
-        """Its 95 % interval on a card; None where there is none."""
-        return _pair(section(card, f"{self.section}_ci95").get(self.key))
-
-
-@dataclass(frozen=True)
-class Difference(Figure):
-    """Pooled AP less that of a control on the same frames, from the ``comparison`` part of a card."""
-
-    def of(self, card: Card) -> float | None:
-        """The difference; None for the control itself."""
-        return number(section(section(card, self.section), self.key).get("ap"))
-
-    def interval(self, card: Card) -> tuple[float, float] | None:
-        """Its paired 95 % interval."""
-        return _pair(section(section(card, self.section), self.key).get("ci95"))
-
-
-def _pair(limits: Any) -> tuple[float, float] | None:
-    if isinstance(limits, Mapping):
-        limits = (limits.get("low"), limits.get("high"))
-    if not isinstance(limits, Sequence) or isinstance(limits, str) or len(limits) != 2:
-        return None
-    low, high = number(limits[0]), number(limits[1])
-    return None if low is None or high is None else (low, high)
-
-
-POOLED = (
-    Figure("pixel", "ap", "AP"),
-    Figure("pixel", "nap", "nAP"),
-    Figure("pixel", "auroc", "AUROC"),
-    Figure("pixel", "fpr95", "FPR95", lower_is_better=True),
-    Figure("pixel", "best_f1", "best F1"),
-)
-COMPONENT = (
-    Figure("component", "siou", "sIoU"),
-    Figure("component", "ppv", "PPV"),
-    Figure("component", "f1_star", "F1*"),
-    Figure("mdm", "value", "MDM"),
-    Figure("mdm_calibrated", "value", "MDM calibrated"),
-)
-PER_IMAGE = (
-    Figure("per_image_mean", "ap", "AP per image"),
-    Figure("per_image_mean", "auroc", "AUROC per image"),
-    Figure("per_image_mean", "fpr95", "FPR95 per image", lower_is_better=True),
-)
-FIGURES = (*POOLED, *COMPONENT, *PER_IMAGE)
-
-
-def section(card: Card, key: str) -> Mapping[str, Any]:
-    """A part of a card; empty where it is missing or null."""
-    part = card.get(key)
-    return part if isinstance(part, Mapping) else {}
-
-
-def number(value: Any) -> float | None:
-    """A finite number, or None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if math.isfinite(value) else None
 
 
 def decimals(value: float | None, digits: int = 3) -> str:
@@ -112,17 +28,6 @@ def with_interval(figure: Figure, card: Card) -> str:
     limits = figure.interval(card)
     text = decimals(figure.of(card))
     return text if limits is None or text == MISSING else f"{text} [{limits[0]:.3f}, {limits[1]:.3f}]"
-
-
-def differences(cards: Sequence[Card]) -> list[Figure]:
-    """One column for each control that the cards were compared with."""
-    controls = dict.fromkeys(str(control) for card in cards for control in section(card, "comparison"))
-    return [Difference("comparison", control, f"AP - {control}") for control in controls]
-
-
-def shown(figures: Sequence[Figure], cards: Sequence[Card]) -> list[Figure]:
-    """The figures that at least one card has."""
-    return [figure for figure in figures if any(figure.of(card) is not None for card in cards)]
 
 
 def best(figure: Figure, cards: Sequence[Card]) -> float | None:
@@ -255,6 +160,12 @@ def closed_set_line(card: Card) -> str:
     )
 
 
+def misclassified_line(card: Card) -> str:
+    """How many inliers the network misclassifies; empty where that was not measured."""
+    base = number(section(section(card, "misclassified"), "share_of_false_positives").get("base"))
+    return "" if base is None else f"{decimals(base)} of the judged inliers"
+
+
 def interval_line(card: Card) -> str:
     """Why there are no intervals; empty where there are."""
     reason = card.get("pixel_ci95_reason")
@@ -266,5 +177,6 @@ CONDITIONS = (
     ("protocol", protocol_line),
     ("segmenter", segmenter_line),
     ("closed-set segmentation", closed_set_line),
+    ("misclassified", misclassified_line),
     ("intervals", interval_line),
 )

@@ -10,22 +10,18 @@ from typing import Any
 
 from anomseg._version import __version__
 from anomseg.files import write_text
-from anomseg.report.cards import (
+from anomseg.report.cards import CONDITIONS, MISSING, best, decimals, is_control, one_line, ordered, row_names
+from anomseg.report.columns import (
+    CLASSES,
     COMPONENT,
-    CONDITIONS,
-    MISSING,
+    OWN_CLASSES,
     PER_IMAGE,
     POOLED,
+    PROBABILITY,
     Card,
     Figure,
-    best,
-    decimals,
     differences,
-    is_control,
     number,
-    one_line,
-    ordered,
-    row_names,
     section,
     shown,
 )
@@ -64,6 +60,13 @@ figcaption { overflow-wrap: anywhere; }
 details summary { cursor: pointer; margin: .5rem 0; }
 td.text { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 """
+
+
+_CLASSES_CAPTION = (
+    "Against the network's classes: false-positive rates over inliers that it misclassifies (EFPR) and classifies "
+    "rightly (CFPR) at 95 % recall; share of misclassified inliers among false positives at 5 % false alarms; mIoU "
+    "without anomalies (closed), and with what is flagged at 95 % recall cut out (open)"
+)
 
 
 def write_report(
@@ -158,6 +161,8 @@ def _results(rows: Sequence[Card]) -> list[str]:
     lines += _table(rows, shown(POOLED, rows), "Pixels of all frames pooled, with 95 % intervals where resampled")
     lines += _table(rows, shown(COMPONENT, rows), "Components (means over components) and maximal detection margin")
     lines += _table(rows, shown(PER_IMAGE, rows), "Means over images, each image counting alike")
+    lines += _table(rows, shown((*CLASSES, *OWN_CLASSES), rows), _CLASSES_CAPTION)
+    lines += _table(rows, shown(PROBABILITY, rows), "Scores in [0, 1] read as the probability of an anomaly")
     compared = [card for card in rows if not is_control(card)]
     lines += _table(compared, shown(differences(compared), compared), "Pooled AP less that of each control, paired")
     if any(is_control(card) for card in rows):
@@ -207,6 +212,9 @@ def _conditions(rows: Sequence[Card]) -> list[str]:
         detector = section(card, "detector")
         flags = {key: value for key, value in detector.items() if key not in ("name", "control") and value is not None}
         entries.append((f"Detector {name}", one_line(flags) or MISSING))
+        counts = section(card, "parameter_counts")
+        if counts:
+            entries.append((f"Parameters, {name}", one_line(counts)))
         seconds = section(card, "seconds")
         if any(number(value) is not None for value in seconds.values()):
             entries.append((f"Seconds, {name}", one_line(seconds)))

@@ -13,7 +13,8 @@ import torch
 
 from anomseg.evaluation import Plan, open_source
 from anomseg.files import write_bytes
-from anomseg.report.cards import Card, is_control, one_line, protocol_line, section
+from anomseg.report.cards import is_control, one_line, protocol_line
+from anomseg.report.columns import Card, section
 from anomseg.report.figures import pr_curve_figure, roc_curve_figure
 from anomseg.report.gallery import Choice, choose_frames, draw_frames
 from anomseg.report.html import write_report

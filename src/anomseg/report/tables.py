@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from anomseg.report.cards import (
-    FIGURES,
-    Card,
-    Figure,
-    best,
-    common_lines,
-    decimals,
-    is_control,
-    ordered,
-    row_names,
-    shown,
-)
+from anomseg.report.cards import best, common_lines, decimals, is_control, ordered, row_names
+from anomseg.report.columns import FIGURES, Card, Figure, shown
 
 
 def markdown_table(cards: Sequence[Card], figures: Sequence[Figure] = FIGURES, *, intervals: bool = True) -> str:

@@ -1,0 +1,150 @@
+"""Columns of results tables: where a figure and its interval stand in a result card (``metrics.json``)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Card = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One column of a results table.
+
+    Attributes:
+        section: Key of the card that holds it.
+        key: Key within the section.
+        label: Heading.
+        lower_is_better: Whether small is good.
+    """
+
+    section: str
+    key: str
+    label: str
+    lower_is_better: bool = False
+
+    def of(self, card: Card) -> float | None:
+        """Its value on a card; None where the card has none."""
+        return number(section(card, self.section).get(self.key))
+
+    def interval(self, card: Card) -> tuple[float, float] | None:
+        """Its 95 % interval on a card; None where there is none."""
+        return _pair(section(card, f"{self.section}_ci95").get(self.key))
+
+
+@dataclass(frozen=True)
+class Difference(Figure):
+    """Pooled AP less that of a control on the same frames, from the ``comparison`` part of a card."""
+
+    def of(self, card: Card) -> float | None:
+        """The difference; None for the control itself."""
+        return number(section(section(card, self.section), self.key).get("ap"))
+
+    def interval(self, card: Card) -> tuple[float, float] | None:
+        """Its paired 95 % interval."""
+        return _pair(section(section(card, self.section), self.key).get("ci95"))
+
+
+@dataclass(frozen=True)
+class Nested(Figure):
+    """A figure whose section lies deeper in the card: ``section`` is a path with dots.
+
+    Attributes:
+        limits: Key of its interval in the ``ci95`` of the path's first part; empty where there is none.
+    """
+
+    limits: str = ""
+
+    def of(self, card: Card) -> float | None:
+        """Its value; None where the card has none."""
+        part: Mapping[str, Any] = card
+        for name in self.section.split("."):
+            part = section(part, name)
+        return number(part.get(self.key))
+
+    def interval(self, card: Card) -> tuple[float, float] | None:
+        """Its 95 % interval; None where there is none."""
+        intervals = section(section(card, self.section.partition(".")[0]), "ci95")
+        return _pair(intervals.get(self.limits)) if self.limits else None
+
+
+def _pair(limits: Any) -> tuple[float, float] | None:
+    if isinstance(limits, Mapping):
+        limits = (limits.get("low"), limits.get("high"))
+    if not isinstance(limits, Sequence) or isinstance(limits, str) or len(limits) != 2:
+        return None
+    low, high = number(limits[0]), number(limits[1])
+    return None if low is None or high is None else (low, high)
+
+
+POOLED = (
+    Figure("pixel", "ap", "AP"),
+    Figure("pixel", "nap", "nAP"),
+    Figure("pixel", "auroc", "AUROC"),
+    Figure("pixel", "fpr95", "FPR95", lower_is_better=True),
+    Figure("pixel", "best_f1", "best F1"),
+)
+COMPONENT = (
+    Figure("component", "siou", "sIoU"),
+    Figure("component", "ppv", "PPV"),
+    Figure("component", "f1_star", "F1*"),
+    Figure("mdm", "value", "MDM"),
+    Figure("mdm_calibrated", "value", "MDM calibrated"),
+)
+PER_IMAGE = (
+    Figure("per_image_mean", "ap", "AP per image"),
+    Figure("per_image_mean", "auroc", "AUROC per image"),
+    Figure("per_image_mean", "fpr95", "FPR95 per image", lower_is_better=True),
+)
+CLASSES = (
+    Nested("misclassified", "efpr95", "EFPR", lower_is_better=True, limits="efpr95"),
+    Nested("misclassified", "cfpr95", "CFPR", lower_is_better=True, limits="cfpr95"),
+    Nested(
+        "misclassified.share_of_false_positives",
+        "misclassified",
+        "of FP at 5 %",
+        lower_is_better=True,
+        limits="share",
+    ),
+    Nested("open_set", "closed_miou", "closed mIoU"),
+    Nested("open_set.at_tpr95", "miou", "open mIoU"),
+)
+OWN_CLASSES = (
+    Nested("open_set.at_best_f1", "miou", "open mIoU at best F1 (oracle)"),
+    Nested("own_segmentation", "closed_miou", "own closed mIoU"),
+    Nested("own_segmentation.at_tpr95", "miou", "own open mIoU"),
+)
+PROBABILITY = (
+    Nested("probability", "ece", "ECE", lower_is_better=True),
+    Nested("probability", "ece_equal_mass", "ECE, equal mass", lower_is_better=True),
+    Nested("probability", "brier", "Brier", lower_is_better=True),
+    Nested("probability", "brier_of_prevalence", "Brier of prevalence", lower_is_better=True),
+)
+FIGURES = (*POOLED, *COMPONENT, *PER_IMAGE)
+
+
+def differences(cards: Sequence[Card]) -> list[Figure]:
+    """One column for each control that the cards were compared with."""
+    controls = dict.fromkeys(str(control) for card in cards for control in section(card, "comparison"))
+    return [Difference("comparison", control, f"AP - {control}") for control in controls]
+
+
+def shown(figures: Sequence[Figure], cards: Sequence[Card]) -> list[Figure]:
+    """The figures that at least one card has."""
+    return [figure for figure in figures if any(figure.of(card) is not None for card in cards)]
+
+
+def section(card: Card, key: str) -> Mapping[str, Any]:
+    """A part of a card; empty where it is missing or null."""
+    part = card.get(key)
+    return part if isinstance(part, Mapping) else {}
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None
