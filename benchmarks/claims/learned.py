@@ -12,8 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from learned_hosts import headless, hosts
 from learned_page import page
-from learned_verdicts import d1, d2, g4, p1, published, rivals
+from learned_verdicts import d1, d2, elsewhere, exact, g4, p1, published, rivals
 
 from anomseg.errors import AnomsegError
 from anomseg.files import read_json, write_text
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures = read_json(options.work / FIGURES_FILE)
         studies = figures["studies"]
         parts = [*g4(studies), *d1(studies), *d2(studies), *p1(studies)]
-        answers = [*rivals(figures), *published()]
+        answers = [*elsewhere(options.doc.parent), *exact(hosts(), headless()), *rivals(figures), *published()]
         write_text(options.doc, page(figures, parts, answers))
     except AnomsegError as error:
         raise SystemExit(str(error)) from error

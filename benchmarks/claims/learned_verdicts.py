@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from knn_verdicts import Check, Verdict, Word, all_of, exceeds, over_networks
@@ -227,6 +229,55 @@ def rivals(figures: Json) -> list[Answer]:
     ]
 
 
+def exact(hosts: Mapping[str, bool | None], headless: bool) -> list[Answer]:
+    """G3 and D4, which tiny networks decide.
+
+    Args:
+        hosts: By kind of network whether PGAN attaches to it; None where its library is not installed.
+        headless: Whether DiCNet scores without a call of its teacher's classifiers.
+    """
+    ran = [name for name, good in hosts.items() if good]
+    refused = [name for name, good in hosts.items() if good is False]
+    missing = [name for name, good in hosts.items() if good is None]
+    why = f"run here on tiny networks, logits bit-equal with and without it: {', '.join(ran) or 'none'}"
+    why += f"; not on {', '.join(refused)}" if refused else ""
+    why += f"; not installed here: {', '.join(missing)}" if missing else ""
+    return [
+        Answer("G3", "integrates into most segmentation networks", "not supported" if refused else "supported", why),
+        Answer(
+            "D4",
+            "no classification head at inference",
+            "supported" if headless else "not supported",
+            "run here on a tiny teacher with a hook on its classifiers",
+        ),
+    ]
+
+
+ELSEWHERE = {
+    "G1": ("prototypes from limited annotated images", "claims-pgan.md"),
+    "G2": ("hierarchical category semantics, similarity measures optimise prototypes", "claims-pgan.md"),
+    "D3": ("features agree on known, disagree on unknown classes", "claims-dicnet.md"),
+}
+"""Claims with a page of their own: what they say, and the page."""
+
+
+def elsewhere(docs: Path) -> list[Answer]:
+    """The verdicts that other generated pages give, as they give them.
+
+    Args:
+        docs: The folder of the pages.
+    """
+    answers = []
+    for claim, (says, name) in ELSEWHERE.items():
+        text = (docs / name).read_text("utf-8") if (docs / name).is_file() else ""
+        rows = re.findall(rf"^\| {claim}\b[^|]*\|([^|]*)\|\s*\*\*(.+?)\*\*\s*\|", text, re.MULTILINE)
+        for told, word in rows:
+            answers.append(Answer(claim, f"{says}: {told.strip()}", word, f"[{name}]({name})"))
+        if not rows:
+            answers.append(Answer(claim, says, "undecided: not measured yet", "no run"))
+    return answers
+
+
 PUBLISHED = {
     "G5": (
         "mIoU 53.4 on StreetHazards",
@@ -277,7 +328,7 @@ def recipe_command(name: str) -> str:
     if name not in recipe_names():
         raise unknown_name("recipe", name, recipe_names())
     text = resources.files("anomseg.training").joinpath("recipes", f"{name}.yaml").read_text("utf-8")
-    for line in text.splitlines():
-        if line.startswith(f"# anomseg train {name} "):
-            return line.removeprefix("# ").strip()
+    found = re.search(rf"^# (anomseg train {name} .*(?:\n#   .*)*)", text, re.MULTILINE)
+    if found:
+        return " ".join(found[1].replace("\n#", " ").split())
     raise ConfigError(f"the head of recipe {name} gives no command that runs it")
