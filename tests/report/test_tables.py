@@ -182,6 +182,7 @@ def test_only_finite_numbers_are_numbers(value):
     )
 )
 def test_cards_of_any_shape_are_tolerated(value):
-    cards = [dict.fromkeys((*card("x"), *(f"{figure.section}_ci95" for figure in FIGURES)), value)]
+    keys = (*card("x"), *(f"{figure.section}_ci95" for figure in FIGURES), "misclassified", "open_set", "probability")
+    cards = [dict.fromkeys(keys, value)]
     plain_table(cards)
     markdown_table(cards)

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anomseg.errors import CompatibilityError, DataError
-from anomseg.metrics.counts import Counts, Keys, ScoreCounts, count_scores, keys_at_least, scores_of_keys
+from anomseg.metrics.counts import Counts, ScoreCounts, count_scores, keys_at_least, scores_of_keys
 from anomseg.metrics.curve import (
     FPR_RULES,
     ApRule,
@@ -25,7 +24,7 @@ from anomseg.metrics.curve import (
 )
 from anomseg.metrics.frames import FrameLedger
 from anomseg.metrics.paged import DEFAULT_BUDGET, PagedCounter
-from anomseg.metrics.pixel_result import CurvePoints, PixelResult
+from anomseg.metrics.pixel_result import CurvePoints, PixelResult, ScoreRun
 from anomseg.metrics.runs import SortedRuns
 from anomseg.metrics.statefile import open_state, write_state
 
@@ -73,6 +72,11 @@ class PixelCurve:
     def inlier(self) -> int:
         """Inlier pixels counted."""
         return self._inlier.total
+
+    @property
+    def anomaly(self) -> int:
+        """Anomalous pixels counted."""
+        return self._anomaly.total
 
     def update(self, score: Any, label: Any, frame: str | None = None) -> None:
         """Count one frame.
@@ -201,20 +205,21 @@ class PixelCurve:
             raise DataError("no inlier pixel, so no threshold has a false-positive rate; check the label table")
         return float(scores_of_keys(np.array([self._inlier.lowest_with(int(level * self._inlier.total))]))[0])
 
-    def scores(self) -> Iterator[tuple[NDArray[np.float32], Counts, Counts]]:
-        """All distinct scores, ascending and in pieces, with the inlier and the anomalous pixels that have each.
+    def scores(self) -> Iterator[ScoreRun]:
+        """All distinct scores of the inliers, in runs, then those of the anomalous pixels, in one.
 
-        The pieces depend on the counted scores alone, so sums over them do not depend on the order of the frames.
+        The runs depend on the counted scores alone, so sums over them do not depend on the order of the frames.
         """
         keys, counts = self._anomaly.consolidated()
-        done = 0
+        hits = np.concatenate(([0], np.cumsum(counts)))
+        seen = 0
         for inlier_keys, inlier_counts in self._inlier.items():
-            if inlier_keys.size:
-                stop = int(np.searchsorted(keys, inlier_keys[-1], side="right"))
-                yield _side_by_side(inlier_keys, inlier_counts, keys[done:stop], counts[done:stop])
-                done = stop
-        if done < keys.size:
-            yield scores_of_keys(keys[done:]), np.zeros(keys.size - done, np.int64), counts[done:]
+            up_to = seen + np.cumsum(inlier_counts)
+            below = up_to - inlier_counts + hits[np.searchsorted(keys, inlier_keys)]
+            yield ScoreRun(scores_of_keys(inlier_keys), inlier_counts, below, anomalous=False)
+            seen = int(up_to[-1]) if up_to.size else seen
+        below = hits[:-1] + self._inlier.total - self._inlier.at_or_above(keys)[0]
+        yield ScoreRun(scores_of_keys(keys), counts, below, anomalous=True)
 
     def points(self, count: int = 1000) -> CurvePoints:
         """A curve of about ``count`` points, evenly spaced in recall, for plotting.
@@ -266,13 +271,3 @@ class PixelCurve:
             state._anomaly.add(reader.array("anomaly_keys"), reader.array("anomaly_counts"))
             state._inlier.add_pieces(reader.pieces("inlier"))
         return state
-
-
-def _side_by_side(
-    first: Keys, first_counts: Counts, second: Keys, second_counts: Counts
-) -> tuple[NDArray[np.float32], Counts, Counts]:
-    keys = np.union1d(first, second)
-    columns = np.zeros((2, keys.size), np.int64)
-    columns[0, np.searchsorted(keys, first)] = first_counts
-    columns[1, np.searchsorted(keys, second)] = second_counts
-    return scores_of_keys(keys), columns[0], columns[1]

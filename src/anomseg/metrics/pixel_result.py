@@ -52,3 +52,20 @@ class CurvePoints:
     precision: NDArray[np.float64]
     fpr: NDArray[np.float64]
     threshold: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ScoreRun:
+    """Distinct scores of one class, ascending.
+
+    Attributes:
+        score: ``(n,)`` float32.
+        pixels: ``(n,)`` int64, pixels that have each.
+        below: ``(n,)`` int64, valid pixels of either class whose score is lower.
+        anomalous: Whether they are of the anomalous pixels.
+    """
+
+    score: NDArray[np.float32]
+    pixels: NDArray[np.int64]
+    below: NDArray[np.int64]
+    anomalous: bool

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from anomseg.errors import CompatibilityError, DataError
 from anomseg.metrics.pixel import PixelCurve
+from anomseg.metrics.pixel_result import ScoreRun
 
 BINS = 15
 
@@ -67,14 +68,15 @@ class _Bins:
         self.anomalous = np.zeros(bins, np.int64)
         self.scores = np.zeros(bins)
 
-    def add(
-        self, index: NDArray[np.intp], score: NDArray[np.float64], inlier: NDArray[np.int64], hits: NDArray[np.int64]
-    ) -> None:
-        pixels = inlier + hits
-        size = self.pixels.size
-        self.pixels += np.bincount(index, pixels, minlength=size).astype(np.int64)
-        self.anomalous += np.bincount(index, hits, minlength=size).astype(np.int64)
-        self.scores += np.bincount(index, score * pixels, minlength=size)
+    def add(self, starts: NDArray[np.intp], run: ScoreRun, weighted: NDArray[np.float64]) -> None:
+        """Add a run, whose bins begin at ``starts``; ``weighted`` is score times pixels."""
+        ends = np.append(starts[1:], run.score.size)
+        for row in np.flatnonzero(starts < ends):
+            part = slice(starts[row], ends[row])
+            pixels = int(run.pixels[part].sum())
+            self.pixels[row] += pixels
+            self.anomalous[row] += pixels * run.anomalous
+            self.scores[row] += weighted[part].sum()
 
     def error(self) -> float:
         return float(np.abs(self.scores - self.anomalous).sum() / self.pixels.sum())
@@ -98,26 +100,27 @@ def probability_figures(curve: PixelCurve, bins: int = BINS) -> ProbabilityResul
         >>> figures.brier, figures.ece
         (0.1640625, 0.1875)
     """
-    total = sum(int(inlier.sum() + hits.sum()) for _, inlier, hits in curve.scores())
+    total = curve.inlier + curve.anomaly
     if total == 0:
         raise DataError("no valid pixel was counted, so there is nothing to compare with; check the label table")
+    # Scores ascend within a run, so a bin is a stretch of it.
     edges = np.arange(bins) / bins
-    width, mass = _Bins(bins), _Bins(bins)
-    squares, seen, anomalies = 0.0, 0, 0
-    for values, inlier, hits in curve.scores():
-        if values[0] < 0 or values[-1] > 1:
+    ranks = -(-np.arange(bins) * total // bins)
+    width, mass, squares = _Bins(bins), _Bins(bins), 0.0
+    for run in curve.scores():
+        if not run.score.size:
+            continue
+        if run.score[0] < 0 or run.score[-1] > 1:
             raise CompatibilityError(
-                f"a probability lies in [0, 1], these scores reach {values[0] if values[0] < 0 else values[-1]:.4g}; "
-                "calibrate the detector first"
+                f"a probability lies in [0, 1], these scores reach "
+                f"{run.score[0] if run.score[0] < 0 else run.score[-1]:.4g}; calibrate the detector first"
             )
-        score = values.astype(np.float64)
-        squares += float((inlier * score**2 + hits * (1 - score) ** 2).sum())
-        anomalies += int(hits.sum())
-        width.add(np.searchsorted(edges, score, side="right") - 1, score, inlier, hits)
-        before = seen + np.cumsum(inlier + hits) - (inlier + hits)
-        mass.add(before * bins // total, score, inlier, hits)
-        seen += int((inlier + hits).sum())
-    prevalence = anomalies / total
+        score = run.score.astype(np.float64)
+        weighted = score * run.pixels
+        squares += float((run.pixels * (run.anomalous - score) ** 2).sum())
+        width.add(np.searchsorted(score, edges), run, weighted)
+        mass.add(np.searchsorted(run.below, ranks), run, weighted)
+    prevalence = curve.anomaly / total
     return ProbabilityResult(
         ece=width.error(),
         ece_equal_mass=mass.error(),
