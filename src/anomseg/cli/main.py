@@ -7,7 +7,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn, TextIO
@@ -41,7 +41,17 @@ EPILOG = (
 
 
 class Parser(ArgumentParser):
-    """A parser that complains in one line, as every other error here does."""
+    """A parser that complains in one line, as every other error here does.
+
+    Attributes:
+        more: Gives further lines of help; asked only when help is shown.
+    """
+
+    more: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        """The help, with those lines at its end."""
+        return super().format_help() + (self.more() if self.more is not None else "")
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong with the arguments and where help is, then exit."""
@@ -78,6 +88,7 @@ def build_parser() -> ArgumentParser:
         summary = str(module.__doc__).strip().splitlines()[0]
         sub = Parser(description=summary, epilog=EPILOG)
         module.add_arguments(sub)
+        sub.more = getattr(module, "more_help", None)
         sub.add_argument("--debug", action="store_true", help="show the full traceback of an error")
         commands.add_subcommand(name, sub, help=summary)
     return parser

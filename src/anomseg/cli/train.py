@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from anomseg.errors import EXIT_OK, ConfigError
@@ -24,6 +25,26 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=str, required=True, help="result directory; an unfinished run in it is resumed")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def more_help() -> str:
+    """The recipes that ship with the package, and the kinds of stages that a recipe of one's own may have."""
+    from anomseg.registry import STAGES
+    from anomseg.training.recipe import describe_recipe, recipe_names
+    from anomseg.training.stages import Stage  # noqa: F401 - registers the kinds
+
+    recipes = {name: describe_recipe(name) for name in recipe_names()}
+    kinds = {entry.name: entry.summary for entry in STAGES}
+    return f"\nrecipes:\n{_listed(recipes)}\nkinds of stages:\n{_listed(kinds)}"
+
+
+def _listed(entries: Mapping[str, str]) -> str:
+    width = max(map(len, entries)) + 2
+    lines = [
+        fill(f"{name:<{width}}{text}", 120, initial_indent="  ", subsequent_indent=" " * (width + 2))
+        for name, text in entries.items()
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

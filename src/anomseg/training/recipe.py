@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import resources
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +19,20 @@ from anomseg.errors import ConfigError, DataError, unknown_name
 from anomseg.registry import convert_options
 
 Config = TypeVar("Config")
+
+LOWERED = (
+    "trainer.learning_rate",
+    "trainer.clip",
+    "trainer.precision",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.channels_last",
+    "data.batch_size",
+    "data.workers",
+    "data.memory",
+    "data.augment.crop",
+)
+"""What may change in a stage that is not finished, so that one that diverged or ran out of memory can go on."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +74,21 @@ class Recipe:
     roots: Mapping[str, str | None]
     stages: tuple[StageConfig, ...]
 
-    def fingerprint(self, stage: StageConfig) -> str:
-        """Hash of a stage's configuration and of all that came before it; the data's folder may move."""
-        upto = self.stages[: self.stages.index(stage) + 1]
-        text = json.dumps([self.seed, [vars(one) for one in upto]], sort_keys=True, default=str)
+    def fingerprint(self, stage: StageConfig, *, lowered: bool = False) -> str:
+        """Hash of a stage's configuration and of all that came before it; the data's folder may move.
+
+        Args:
+            stage: The stage.
+            lowered: Leave out what a training that broke off may go on with otherwise, see `LOWERED`.
+        """
+        upto = [copy.deepcopy(vars(one)) for one in self.stages[: self.stages.index(stage) + 1]]
+        if lowered:
+            for *path, key in (dotted.split(".") for dotted in LOWERED):
+                node = upto[-1]
+                for step in path:
+                    node = node.get(step) or {}
+                node.pop(key, None)
+        text = json.dumps([self.seed, upto], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -68,6 +96,20 @@ def recipe_names() -> list[str]:
     """Names of the recipes that ship with the package."""
     folder = resources.files("anomseg.training").joinpath("recipes")
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def describe_recipe(name: str) -> str:
+    """The first sentence of a shipped recipe's own words.
+
+    Example:
+        >>> describe_recipe("street-hazards-pans")
+        'PAnS with its published settings (Fontanel et al., CVPRW 2021) on StreetHazards.'
+    """
+    text = resources.files("anomseg.training").joinpath("recipes", f"{name}.yaml").read_text("utf-8")
+    lines = takewhile(lambda line: line.startswith("#"), text.splitlines())
+    words = " ".join(line.removeprefix("#").strip() for line in lines)
+    # "et al." ends no sentence.
+    return re.split(r"(?<!\bal)(?<=\.)\s", words, maxsplit=1)[0]
 
 
 def load_recipe(what: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:

@@ -9,7 +9,7 @@ from typing import Any
 from anomseg.errors import ConfigError
 from anomseg.files import read_json, write_json
 from anomseg.registry import STAGES
-from anomseg.training.recipe import Recipe, load_recipe
+from anomseg.training.recipe import Recipe, StageConfig, load_recipe
 from anomseg.training.stages import Stage
 
 
@@ -29,7 +29,8 @@ def train(
         The last stage's summary.
 
     Raises:
-        ConfigError: The recipe is not valid, or ``out`` holds stages of another configuration.
+        ConfigError: The recipe is not valid, or ``out`` holds stages of another configuration. In a stage that is not
+            finished, learning rate, batch size and the like may be lowered.
         DataError: Data cannot be found.
     """
     plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
@@ -37,7 +38,7 @@ def train(
     folders = [Path(out) / "stages" / stage.name for stage in plan.stages]
     for stage, folder in zip(plan.stages, folders, strict=True):
         record = folder / "stage.json"
-        if record.is_file() and read_json(record)["fingerprint"] != plan.fingerprint(stage):
+        if record.is_file() and not _goes_on(read_json(record), plan, stage):
             raise ConfigError(f"{folder} was started with another configuration; choose another --out or remove it")
     results = [
         Path(out) if stage is plan.stages[-1] else folder / "result"
@@ -52,9 +53,17 @@ def train(
     for _, runner, _, _ in pending:
         runner.check()
     for stage, runner, folder, result in pending:
-        state = {"fingerprint": plan.fingerprint(stage), "summary": None}
+        lowered = plan.fingerprint(stage, lowered=True)
+        state = {"fingerprint": plan.fingerprint(stage), "lowered": lowered, "summary": None}
         write_json(folder / "stage.json", state)
         taken = {name: by_name[name] for name in stage.takes}
         summary = runner.run(folder, result, taken=taken, quiet=quiet)
         write_json(folder / "stage.json", {**state, "summary": summary})
     return dict(read_json(folders[-1] / "stage.json")["summary"])
+
+
+def _goes_on(record: Mapping[str, Any], plan: Recipe, stage: StageConfig) -> bool:
+    """Whether a stage is the one that was started, or an unfinished one with no more than `LOWERED` changed."""
+    if record["fingerprint"] == plan.fingerprint(stage):
+        return True
+    return not record.get("summary") and record.get("lowered") == plan.fingerprint(stage, lowered=True)
