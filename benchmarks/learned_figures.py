@@ -20,8 +20,10 @@ from learned_states import (
     judged_in_blocks,
     judged_limits,
     load_states,
+    logistic,
     part_of,
     pooled,
+    probability_of,
     sequences,
 )
 from results_plan import CONTROLS
@@ -163,7 +165,7 @@ def row_of(name: str, card: Mapping[str, Any], state: PerImage, judged: JudgedIm
         "pixel": card["pixel"],
         **intervals_of(state),
         "errors": error_rates(card["misclassified"], judged) if judged is not None else None,
-        "probability": {**card["probability"], "gain": brier_gain(state)} if card.get("probability") else None,
+        "probability": probability_part(card, state),
         "own_segmentation": card.get("own_segmentation"),
         "open_set": card.get("open_set"),
         "parameters": split_counts(card["parameter_counts"]),
@@ -188,6 +190,23 @@ def kind_of(name: str) -> str:
     if name in ALL_CONTROLS:
         return "control"
     return "learned" if name in {method.name for method in METHODS} else "post-hoc"
+
+
+def probability_part(card: Mapping[str, Any], state: PerImage) -> Json | None:
+    """A bounded score read as a probability; of PGAN the one that its logistic curve gives, in the order of its score.
+
+    Returns:
+        ECE, Brier score, and how far that is below the Brier score of the prevalence; None of a score of other range.
+    """
+    if not card.get("probability"):
+        return None
+    detector = card["detector"]
+    curve = (detector.get("extractor") or {}).get("probability_curve")
+    if curve and detector["parameters"].get("probability") == "raw":
+        mapped = logistic(state, *curve)
+        return {**probability_of(mapped), "gain": brier_gain(mapped)}
+    exact = {name: value for name, value in card["probability"].items() if name != "bins"}
+    return {**exact, "gain": brier_gain(state)}
 
 
 def error_rates(card: Mapping[str, Any], judged: JudgedImages) -> Json:

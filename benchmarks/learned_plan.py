@@ -84,20 +84,17 @@ class Method:
         recipe: The recipe that trains it.
         stage: The stage whose optimiser steps are its training.
         attached: Whether it is trained on, and scores, a host network; without one it brings its own.
-        options: Further options of its stage's module.
     """
 
     name: str
     recipe: str
     stage: str
     attached: bool
-    options: tuple[tuple[str, str], ...] = ()
 
 
 METHODS = (
     Method("pans", "camvid-pans", "pans", attached=False),
-    # The probability is in the order of the raw score, so that no ranking figure depends on it.
-    Method("pgan", "camvid-pgan", "pgan", attached=True, options=(("probability", "calibrated"),)),
+    Method("pgan", "camvid-pgan", "pgan", attached=True),
     Method("dicnet", "camvid-dicnet", "student", attached=True),
 )
 FITS = {
@@ -218,8 +215,6 @@ def method_step(method: Method, one: TrainingSet, seed: int, paths: Paths, *, un
     ]
     if method.attached:
         words += [f"--stages.{method.stage}.module.attached", "true"]
-    for key, value in method.options:
-        words += [f"--stages.{method.stage}.module.{key}", value]
     if untrained:
         words += [f"--stages.{method.stage}.trainer.steps", "0"]
     needs = (host / "segmenter.json",) if method.attached else ()
@@ -241,8 +236,8 @@ def evaluations(paths: Paths) -> list[Step]:
 
 
 def fits_of(one: TrainingSet, seed: int) -> dict[str, str]:
-    """What is fitted: a prior of places, which reads no network, with the first seed only."""
-    return FITS if seed == one.seeds[0] else {key: text for key, text in FITS.items() if text != "position_prior"}
+    """What is fitted beside a seed: nothing but for the first, since all seeds share the encoder that is read."""
+    return FITS if seed == one.seeds[0] else {}
 
 
 def fit_steps(one: TrainingSet, seed: int, paths: Paths) -> Iterator[Step]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from anomseg.errors import DataError
 from anomseg.evaluation.checkpoint import Checkpoint
@@ -15,15 +16,18 @@ from anomseg.metrics import (
     ImageFigures,
     JudgedImages,
     PerImage,
+    PixelCurve,
     ScoreCounts,
     bootstrap_intervals,
     judged_difference,
     judged_intervals,
     paired_difference,
+    probability_figures,
 )
 from anomseg.metrics.bootstrap import resample_weights
-from anomseg.metrics.counts import scores_of_keys
+from anomseg.metrics.counts import score_keys, scores_of_keys
 from anomseg.metrics.curve import auroc, average_precision, curve_of_counts, fpr_at_recall
+from anomseg.metrics.per_image import ImageHistogram
 
 BLOCK = 20
 """Neighbouring frames of one sequence that are resampled together: a video has few sequences, and frames next to each
@@ -136,6 +140,32 @@ def judged_gap(first: JudgedImages, second: JudgedImages) -> Json:
     paired = judged_difference(first, second)
     limits = paired.intervals.figures or {}
     return {name: {"value": value, "ci95": list(limits.get(name, ()))} for name, value in paired.difference.items()}
+
+
+def logistic(frames: PerImage, slope: float, intercept: float) -> PerImage:
+    """The same frames with ``1 / (1 + exp(-(slope x + intercept)))`` of their scores, which keeps their order."""
+
+    def turned(bins: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scores = scores_of_keys(bins).astype(np.float64)
+        keys = score_keys(expit(slope * scores + intercept).astype(np.float32))
+        kept, inverse = np.unique(keys, return_inverse=True)
+        return kept, np.bincount(inverse, counts, minlength=kept.size).astype(np.int64)
+
+    new = rebuilt(frames, lambda _, one: one.group)
+    for figures, one in frames.histograms():
+        inlier, anomaly = turned(one.inlier_bins, one.inlier_counts), turned(one.anomaly_bins, one.anomaly_counts)
+        new._histograms[figures.frame] = ImageHistogram(*inlier, *anomaly)
+    return new
+
+
+def probability_of(frames: PerImage) -> Json:
+    """ECE and Brier score of scores in [0, 1], from the histograms, each score the lowest of its bin."""
+    curve = PixelCurve()
+    for figures, one in frames.histograms():
+        parts = (one.inlier_bins, one.inlier_counts, one.anomaly_bins, one.anomaly_counts)
+        curve.add(ScoreCounts(*parts, void=0), figures.frame)
+    found = asdict(probability_figures(curve))
+    return {name: value for name, value in found.items() if name != "bins"}
 
 
 def brier_gain(frames: PerImage) -> Json:

@@ -287,6 +287,27 @@ def test_brier_gain_against_a_plain_mean(modules):
     assert modules["learned_states"].brier_gain(one)["ci95"] == []
 
 
+def test_a_probability_out_of_a_raw_score_and_its_curve(modules):
+    frames, every = made_frames(["a"] * 30 + ["b"] * 15)
+    states, slope, intercept = modules["learned_states"], 20.0, -9.0
+    score, label = (np.concatenate([one[place].ravel() for one in every]) for place in (0, 1))
+    sigmoid = 1 / (1 + np.exp(-(slope * score.astype(float) + intercept)))
+    found = states.probability_of(states.logistic(frames, slope, intercept))
+    assert found["brier"] == pytest.approx(((sigmoid - label) ** 2).mean(), abs=2e-3)
+    card = {
+        "probability": {"brier": 9.0, "bins": []},
+        "detector": {"parameters": {"probability": "raw"}, "extractor": {"probability_curve": [slope, intercept]}},
+    }
+    part = modules["learned_figures"].probability_part
+    assert part(card, frames)["brier"] == found["brier"]
+    assert part(card, frames)["gain"]["value"] == pytest.approx(found["brier_of_prevalence"] - found["brier"])
+    card["detector"]["parameters"]["probability"] = "calibrated"
+    assert part(card, frames)["brier"] == 9.0
+    assert part({"probability": None}, frames) is None
+    twice = states.logistic(frames, 1e5, -5e4)  # all scores fall together at 0 and 1
+    assert sum(int(one.inlier_counts.sum()) for _, one in twice.histograms()) == int((label == 0).sum())
+
+
 def test_shares_of_groups(modules):
     share = modules["learned_states"].share
     assert share([1, 1], [10, 10]) == {"value": 0.1, "ci95": [0.1, 0.1], "groups": 2}
