@@ -25,9 +25,7 @@ def test_four_features_worked_by_hand():
 
 def test_cross_entropy_and_softmax_of_the_first():
     logits = cosine_logits(cells((3, 4)), torch.eye(2))
-    torch.testing.assert_close(
-        F.cross_entropy(logits, torch.ones(1, 1, 1, dtype=torch.long)), torch.tensor(0.12692801)
-    )
+    torch.testing.assert_close(F.cross_entropy(logits, torch.ones(1, 1, 1, dtype=torch.long)), torch.tensor(0.12692801))
     torch.testing.assert_close(logits.softmax(1).flatten(), torch.tensor([0.11920292, 0.88079708]))
 
 
@@ -68,6 +66,19 @@ def test_gradients_are_those_of_plain_cosines():
     features = torch.randn(1, 4, 2, 3, generator=generator, dtype=torch.float64, requires_grad=True)
     prototypes = torch.randn(3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(cosine_logits, (features, prototypes))
+
+
+@pytest.mark.parametrize("short", [torch.float16, torch.bfloat16])
+def test_short_numbers_and_mixed_precision_have_no_nan_at_a_feature_of_zeros(short):
+    features = cells((3, 4), (0, 0), (1e-4, 0)).to(short).requires_grad_()
+    plain = cosine_logits(features, torch.eye(2, dtype=short))
+    with torch.autocast("cpu", dtype=short):
+        mixed = cosine_logits(features, torch.eye(2))
+    wanted = torch.tensor([[6.0, 8.0], [0.0, 0.0], [10.0, 0.0]])
+    for logits in (plain, mixed):
+        torch.testing.assert_close(logits[0, :, 0].T.float(), wanted, rtol=1e-2, atol=1e-2)
+        logits.float().sum().backward()
+        assert features.grad[..., 0].isfinite().all()
 
 
 @pytest.mark.parametrize(

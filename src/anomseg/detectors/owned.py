@@ -52,7 +52,10 @@ class NetworkOwner(Detector):
             CompatibilityError: The network cannot be owned.
         """
         if self._network is None and self.named_network:
-            self.load_networks({ROLE: load_named_network(self.named_network)})
+            network, carrier = load_named_network(self.named_network)
+            self.load_networks({ROLE: network})
+            if carrier is not None and carrier.registry_name == self.registry_name:
+                self.fitted_on = self.fitted_on or carrier.fitted_on  # it is that detector with other options
         return {} if self._network is None else {ROLE: self._network}
 
     def load_networks(self, networks: Mapping[str, Segmenter]) -> None:
@@ -72,11 +75,14 @@ class NetworkOwner(Detector):
         return scene.remembered(("own", id(network)), lambda: _prepared_for(network, scene))
 
 
-def load_named_network(text: str) -> Segmenter:
+def load_named_network(text: str) -> tuple[Segmenter, Detector | None]:
     """The network that a text names.
 
     Args:
         text: What `load_segmenter` takes, or the directory of a saved detector that carries the network it scores.
+
+    Returns:
+        The network, and the saved detector that carries it.
 
     Raises:
         ConfigError: The name is unknown, or of a network without weights.
@@ -89,12 +95,12 @@ def load_named_network(text: str) -> Segmenter:
             raise CompatibilityError(
                 f"{text} is a {detector.registry_name} detector, which carries no network; name the network instead"
             )
-        return detector.segmenter
+        return detector.segmenter, detector
     if not Path(text).is_dir():
         reason = why_weightless(text)
         if reason is not None:
             raise ConfigError(reason)
-    return load_segmenter(text)
+    return load_segmenter(text), None
 
 
 def _prepared_for(network: Segmenter, scene: Scene) -> Scene:

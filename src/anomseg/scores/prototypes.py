@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,13 +21,12 @@ def cosine_logits(features: Tensor, prototypes: Tensor, scale: float = 10.0) -> 
         scale: What a cosine of 1 becomes.
 
     Returns:
-        ``(B, K, H, W)`` in ``[-scale, scale]``; 0 where a feature is all zeros.
+        ``(B, K, H, W)`` in ``[-scale, scale]``; 0 where a feature is all zeros. Of float16 it is float32.
 
     Raises:
         CompatibilityError: Features and prototypes differ in length.
 
     Example:
-        >>> import torch
         >>> features = torch.tensor([[3.0, 4.0], [0.0, 0.0]]).T[None, :, None]   # two cells
         >>> cosine_logits(features, torch.eye(2))[0, :, 0].T
         tensor([[6., 8.],
@@ -37,6 +37,8 @@ def cosine_logits(features: Tensor, prototypes: Tensor, scale: float = 10.0) -> 
             f"features {tuple(features.shape)} and prototypes {tuple(prototypes.shape)} do not fit: expected "
             "(batch, channels, height, width) and (classes, channels)"
         )
+    if torch.float16 in (features.dtype, prototypes.dtype):  # which has no EPSILON: zeros would become NaN
+        features, prototypes = features.float(), prototypes.float()
     unit = F.normalize(prototypes, dim=1, eps=EPSILON)
     # A 1x1 convolution of unit features is the product with every unit prototype at every cell.
     return scale * F.conv2d(F.normalize(features, dim=1, eps=EPSILON), unit[:, :, None, None])
@@ -53,9 +55,8 @@ def prototype_anomaly(cosine_logits: Tensor, scale: float = 10.0) -> Tensor:
         ``(B, H, W)`` in [0, 1]: 0 along a prototype, 1/2 at right angles to all, 1 against all.
 
     Example:
-        >>> import torch
-        >>> prototype_anomaly(torch.tensor([6.0, 8.0]).view(1, 2, 1, 1)).item()
-        0.10000000149011612
+        >>> round(prototype_anomaly(torch.tensor([6.0, 8.0]).view(1, 2, 1, 1)).item(), 6)
+        0.1
     """
     # Rounding may leave a cosine just outside of [-1, 1].
     return ((1 - cosine_logits.amax(1) / scale) / 2).clamp(0, 1)

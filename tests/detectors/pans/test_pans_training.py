@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from anomseg.cli.main import run
 from anomseg.data import load_frames
-from anomseg.detectors import anomaly_maps, load_detector, overlapping_frames
+from anomseg.detectors import anomaly_maps, create_detector, load_detector, overlapping_frames
 from anomseg.detectors.pans import PAnS
 from anomseg.errors import ConfigError
 from anomseg.registry import SEGMENTERS
@@ -144,7 +144,7 @@ def test_the_loss_is_that_of_the_equations_and_void_teaches_nothing():
 def test_one_image_is_learned_by_heart(tmp_path):
     network, data = network_of(), Batches(1)
     optimiser = OptimiserConfig(
-        steps=40, learning_rate=1e-2, validate_every=40, precision="32-true", accelerator="cpu", warmup=0.1
+        steps=25, learning_rate=2e-2, validate_every=25, precision="32-true", accelerator="cpu", warmup=0.1
     )
     summary = run_training(module_of(network, optimiser), data, data, folder=tmp_path, batch_size=2, quiet=True)
     assert summary["validation"]["val_loss"] < 0.6 * summary["validation_start"]["val_loss"]
@@ -181,9 +181,9 @@ def settings(tmp_path):
 
 def test_the_recipe_gives_a_detector(settings, tmp_path, capsys):
     out = tmp_path / "pans"
-    options = {**settings, "stages.features.data.held_out": "[bicyclist]", "stages.pans.trainer.steps": 60}
+    options = {**settings, "stages.features.data.held_out": "[bicyclist]", "stages.pans.trainer.steps": 24}
     summary = train("camvid-pans", out, options, quiet=True)
-    assert summary["steps"] == 60
+    assert summary["steps"] == 24
     assert summary["validation"]["val_loss"] < summary["validation_start"]["val_loss"]
     assert summary["held_out"] == {"classes": ["bicyclist"], "images": "drop"}
     detector = load_detector(out)
@@ -191,9 +191,12 @@ def test_the_recipe_gives_a_detector(settings, tmp_path, capsys):
     assert detector.segmenter.prototypes.shape == (10, 8)
     assert detector.fitted_on["frames"] == 4  # two of six show a bicyclist
     assert detector.fitted_on["data"] == "camvid@train (4)"
-    assert detector.fitted_on["training"]["steps"] == 60
+    assert detector.fitted_on["training"]["steps"] == 24
     frames = load_frames("camvid", root=tmp_path / "camvid", split="train")
     assert len(overlapping_frames(detector, frames)) == 4
+    scaled = create_detector(f"pans:network={out};scales=0.75+1")
+    assert scaled.segmenter is not None
+    assert scaled.fitted_on == detector.fitted_on  # the same training, scored otherwise
     again = load_detector(out)
     image = made_image(1, (48, 64))
     maps = [anomaly_maps(one, make_scene([image], ["a"], one.segmenter))[0] for one in (detector, again)]
