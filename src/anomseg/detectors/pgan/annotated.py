@@ -77,7 +77,7 @@ class Annotations:
         return [float(share) for share in totals / max(int(totals.sum()), 1)]
 
 
-def annotate(data: LabelledData, support: int, annotated: int | None) -> Annotations:
+def annotate(data: LabelledData, support: int, annotated: int | None, seed: int) -> Annotations:
     """Choose the images to annotate among the training frames.
 
     Which classes an image shows is read off all class maps, as whoever picks images to annotate sees it in the images;
@@ -87,6 +87,7 @@ def annotate(data: LabelledData, support: int, annotated: int | None) -> Annotat
         data: Training frames and what their labels mean.
         support: Size of the support set; all annotated images where there are fewer.
         annotated: How many images; all of them where not given.
+        seed: Of the order in which images are annotated.
 
     Raises:
         ConfigError: More images are asked for than there are.
@@ -99,7 +100,7 @@ def annotate(data: LabelledData, support: int, annotated: int | None) -> Annotat
             f"{data.stage}: there are {len(places)} training images, so annotated: {annotated} is too many"
         )
     counts = np.stack([_pixels(stores[source].frames[index], data.table, source) for source, index in places])
-    order = covering_order(counts, data.seed)[:annotated]
+    order = covering_order(counts, seed)[:annotated]
     return Annotations(tuple(places[one] for one in order), counts[order], min(support, len(order)))
 
 

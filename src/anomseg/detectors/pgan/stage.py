@@ -72,7 +72,7 @@ class PGANStage:
             ConfigError: The support set does not show every class, and such classes are to be refused.
         """
         if self._annotations is None:
-            found = annotate(self.data.labelled, self.config.support, self.config.annotated)
+            found = annotate(self.data.labelled, self.config.support, self.config.annotated, self.recipe.seed)
             absent = [name for name, here in zip(self.data.taught.names, found.shown(), strict=True) if not here]
             if absent and (self.config.absent == "refuse" or len(absent) == len(self.data.taught.names)):
                 raise ConfigError(
