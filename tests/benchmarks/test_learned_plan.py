@@ -111,7 +111,7 @@ def test_evaluations_hold_out_what_was_not_taught(plan, paths):
     assert {"pans", "pans-untrained"} <= {Path(word).name for word in own.words}
     assert paths.work / "no-fence-0" / "pans" / "networks" / "network" / "segmenter.json" in own.needs
     assert "camvid-0/road_anomaly_21-host" in steps
-    fit = steps["no-fence-1/knn-fitted"].words
+    fit = steps["no-fence-0/knn-fitted"].words
     assert fit[fit.index("--held-out") + 1] == "fence"
     closed = steps["camvid-0/closed-host"].words
     assert "--held-out" not in closed
