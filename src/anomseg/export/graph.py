@@ -77,6 +77,8 @@ class DetectorGraph(nn.Module):
         size = self.size or (image.shape[-2], image.shape[-1])
         padded = self.segmenter.pad(batch) if self.size else _pad_any(batch, self.segmenter.divisor)
         scene = GraphScene(padded, self.segmenter, size, self.features)
+        if not self.detector.reads_head:
+            _ = scene.output  # the class map is wanted anyway: one pass gives it and the features
         score = self.detector.score(scene).to(torch.float32)
         labels = scene.prediction().to(torch.uint8 if len(self.segmenter.classes) <= 256 else torch.int32)
         return score, (score >= threshold).to(torch.uint8), labels

@@ -219,3 +219,21 @@ def test_an_evaluation_calls_the_classifier_only_where_classes_are_compared(monk
     assert source.prediction("dicnet").shape == (48, 64)
     assert calls == ["encoder", "classifier"]
     np.testing.assert_allclose(answer.score, judged.score, rtol=1e-5)
+
+
+def test_predicting_and_exporting_run_the_teacher_once():
+    from anomseg.export.graph import DetectorGraph
+    from anomseg.inference import predict
+
+    detector, calls = tiny_dicnet(), []
+    detector.segmenter.encoder.register_forward_hook(lambda *_: calls.append(1))
+    image = made_image(0, (48, 64))
+    prediction = predict(image, None, detector)
+    assert len(calls) == 1
+    assert prediction.segmentation.shape == (48, 64)
+    graph = DetectorGraph(detector.segmenter, detector, (48, 64))
+    with torch.no_grad():
+        score, _, classes = graph(torch.from_numpy(image).permute(2, 0, 1)[None], torch.tensor(0.5))
+    assert len(calls) == 2
+    np.testing.assert_allclose(score[0], prediction.anomaly_map, rtol=1e-4, atol=1e-5)
+    assert np.array_equal(classes[0], prediction.segmentation)
