@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from dicnet_networks import FEATURE, tiny_student, tiny_teacher
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from anomseg.detectors import load_detector
@@ -190,6 +191,8 @@ def test_a_resumed_run_ends_where_the_straight_one_does(place, trained, monkeypa
 
 def test_live_with_a_teacher_of_another_kind_and_its_own_scale(place):
     """Images instead of cached features; a teacher whose feature is no batch norm's output; attached."""
+    source = tiny_student(seed=9).encoder.state_dict()
+    save_file({f"encoder.{name}": tensor for name, tensor in source.items()}, place / "start.safetensors")
     recipe = place / "live.yaml"
     recipe.write_text(
         f"""
@@ -200,7 +203,14 @@ stages:
   - name: student
     stage: student
     gives: detector
-    module: {{teacher: {place / "teacher"}, feature: encoder, encoder: pyramid, width: 4, branch: 8, attached: true}}
+    module:
+      teacher: {place / "teacher"}
+      feature: encoder
+      encoder: pyramid
+      width: 4
+      branch: 8
+      encoder_start: {place / "start.safetensors"}
+      attached: true
     data:
       space: camvid
       sources: [{{benchmark: camvid, split: train}}]
@@ -216,6 +226,9 @@ stages:
     detector = load_detector(place / "live")
     assert detector.attached
     assert set(detector.networks()) == {"student"}
+    assert summary["encoder"]["file"] == "start.safetensors"
+    for name, tensor in detector.student.encoder.state_dict().items():
+        assert torch.equal(tensor, source[name]), name
     # Standardized features have a variance near 1, and an untrained student guesses about 0.
     assert 0.3 < summary["validation"]["val_loss"] < 5
 

@@ -177,7 +177,8 @@ class StudentStage:
         self.data.bind(taken)
         teacher = load_segmenter(self.config.teacher) if self.config.teacher else self.data.host()
         assert teacher is not None  # noqa: S101 - check() has seen to it
-        feature = self._feature_of(teacher.eval())
+        before = teacher.eval().fingerprint()
+        feature = self._feature_of(teacher)
         target = self._target(teacher, feature)
         student = self._student(teacher.feature_info[feature].channels)
         origin = self._start(student)
@@ -201,6 +202,7 @@ class StudentStage:
             workers=self.data.workers,
             quiet=quiet,
         )
+        assert teacher.cpu().fingerprint() == before, "the teacher was changed"  # noqa: S101 - a defect of ours
         summary = {
             "recipe": self.recipe.name,
             "stage": self.name,
@@ -224,7 +226,7 @@ class StudentStage:
         out: Path,
     ) -> None:
         detector = DiCNet.of(
-            teacher.cpu(),
+            teacher,
             student.cpu().to(memory_format=torch.contiguous_format),  # type: ignore[call-overload]
             feature,
             target,
