@@ -98,12 +98,14 @@ def study_section(studies: Sequence[Json]) -> list[str]:
     lines = [
         f"### {first['title']}: {first['benchmark']}",
         "",
-        f"{first['frames']} frames, prevalence {prevalence:.4f}, seed {first['seed']}; tier cpu.",
+        f"{first['frames']} frames, prevalence {prevalence:.4f}, seed {first['seed']}; tier cpu."
+        + FEW.get(first["benchmark"], ""),
         "",
         *headline(first),
     ]
     if len(studies) > 1:
         lines += [f"Mean over seeds {seeds} (least to greatest):", "", *seeds_table(studies)]
+    lines += segmentation_section(first)
     lines += sequences_section(first)
     lines += ["Training:", "", *training_table(studies)]
     lines += ["Paired differences in AP, by seed:", "", *differences_table(studies)]
@@ -166,6 +168,28 @@ def seeds_table(studies: Sequence[Json]) -> list[str]:
     return table(["detector", *(key for key, _ in pixels)], body)
 
 
+def segmentation_section(study: Json) -> list[str]:
+    """Closed and open-set mIoU of the learned rows, by the network's class map and by the detector's own."""
+    body = []
+    for name in ordered(study["rows"]):
+        row = study["rows"][name]
+        if row["kind"] not in ("learned", "post-hoc"):
+            continue
+        for told, key in (("network", "open_set"), ("own prototypes", "own_segmentation")):
+            found = row.get(key)
+            if found:
+                points = [found[point]["miou"] for point in ("at_tpr95", "at_best_f1")]
+                body.append([f"{name}, {told}", *map(number, [found["closed_miou"], *points])])
+    if not body:
+        return []
+    head = ["class map", "closed mIoU", "open mIoU at 95 % recall", "open mIoU at best F1 (an oracle)"]
+    text = (
+        "Segmentation of the known classes: closed, and open-set, where a pixel at or above the threshold is called "
+        "unknown and so lost to its class."
+    )
+    return [text, "", *table(head, body)]
+
+
 def sequences_section(study: Json) -> list[str]:
     """The sequences of a video apart: one is continued from training, the other unseen."""
     names = [name for name in ordered(study["rows"]) if study["rows"][name]["kind"] != "untrained"]
@@ -187,6 +211,7 @@ def sequences_section(study: Json) -> list[str]:
     return lines
 
 
+FEW = {"road_anomaly_21": " Ten frames: nothing is ranked on them."}
 SEQUENCES = {"0001TP": ", continued from one that is trained on", "Seq05VD": ", of no training image"}
 
 

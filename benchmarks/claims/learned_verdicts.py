@@ -256,7 +256,6 @@ def exact(hosts: Mapping[str, bool | None], headless: bool) -> list[Answer]:
 ELSEWHERE = {
     "G1": ("prototypes from limited annotated images", "claims-pgan.md"),
     "G2": ("hierarchical category semantics, similarity measures optimise prototypes", "claims-pgan.md"),
-    "D3": ("features agree on known, disagree on unknown classes", "claims-dicnet.md"),
 }
 """Claims with a page of their own: what they say, and the page."""
 
@@ -275,6 +274,28 @@ def elsewhere(docs: Path) -> list[Answer]:
             answers.append(Answer(claim, f"{says}: {told.strip()}", word, f"[{name}]({name})"))
         if not rows:
             answers.append(Answer(claim, says, "undecided: not measured yet", "no run"))
+    return answers
+
+
+def d3(studies: Mapping[str, Json]) -> list[Answer]:
+    """D3 on every network that benchmarks/claims/dicnet.py has measured.
+
+    Args:
+        studies: What it left, by network's name.
+    """
+    says = "features agree on known, disagree on unknown classes"
+    if not studies:
+        return [Answer("D3", says, "undecided: not measured yet", "no run")]
+    answers = []
+    for name, one in studies.items():
+        shown = ", ".join(
+            f"{value:.3f}" + (f" [{limits[0]:.3f}, {limits[1]:.3f}]" if limits else "") + f" by {key}"
+            for key, value in one["exceeds"].items()
+            for limits in [one["ci95"].get(key)]
+            if value is not None
+        )
+        why = f"chance that a held-out pixel is odder than a known one: {shown}; [claims-dicnet.md](claims-dicnet.md)"
+        answers.append(Answer("D3", f"{says}: {name}", one["verdict"], why))
     return answers
 
 

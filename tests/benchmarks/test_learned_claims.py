@@ -181,8 +181,17 @@ def test_verdicts_of_other_pages_are_taken_over(claims, tmp_path):
     found = [(one.claim, one.word) for one in claims.elsewhere(tmp_path)]
     assert found == [
         ("G1", "supported"), ("G1", "undecided"),
-        ("G2", "undecided: not measured yet"), ("D3", "undecided: not measured yet"),
+        ("G2", "undecided: not measured yet"),
     ]  # fmt: skip
+
+
+def test_what_classes_say_of_dicnet_is_taken_over(claims):
+    assert [one.word for one in claims.d3({})] == ["undecided: not measured yet"]
+    study = {"exceeds": {"pixels": 0.7, "classes": 0.6}, "ci95": {"pixels": [0.6, 0.8]}, "verdict": "undecided"}
+    (found,) = claims.d3({"no-fence-0": study})
+    assert found.word == "undecided"
+    assert found.says.endswith(": no-fence-0")
+    assert "0.700 [0.600, 0.800] by pixels, 0.600 by classes" in found.why
 
 
 def test_the_page_names_frames_seeds_tier_and_every_check(claims, monkeypatch):
@@ -209,11 +218,14 @@ def test_the_page_names_frames_seeds_tier_and_every_check(claims, monkeypatch):
 def test_the_command_reads_what_was_collected(claims, tmp_path, capsys, monkeypatch):
     import learned
 
-    (tmp_path / "figures.json").write_text(json.dumps({"schema": 1, "studies": [made()]}))
+    (tmp_path / "figures.json").write_text(
+        json.dumps({"schema": 1, "studies": [made(), {**made(), "benchmark": "road_anomaly_21"}]})
+    )
     monkeypatch.setattr(learned, "hosts", lambda: {"erfnet": True})
     doc = tmp_path / "claims.md"
     assert learned.main(["--work", str(tmp_path), "--doc", str(doc)]) == 0
     assert doc.read_text().startswith("# Claims of PGAN, DiCNet and PAnS\n")
+    assert "road_anomaly_21" not in doc.read_text()  # ten frames
     assert "P1 above MSP of the same network: supported" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"figures\.json"):
         learned.main(["--work", str(tmp_path / "none"), "--doc", str(doc)])

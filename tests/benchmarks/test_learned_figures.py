@@ -180,6 +180,9 @@ def test_the_page_shows_every_row_and_what_was_not_run(modules, measured):
     assert "pans **does not work yet** here (0 of 1 seeds): seed 0: " in text
     assert "not compared with position_prior-fitted" in text
     assert "| `street-hazards-pans` | not run |" in text
+    closed = study["rows"]["pans"]["open_set"]["closed_miou"]
+    assert f"| pans, network | {closed:.3f} | " in text
+    assert "own prototypes" not in text
     assert "Mean over seeds" not in text
     second = {**study, "seed": 1}
     text = "\n".join(modules["results_learned"].section({"studies": [study, second]}))
