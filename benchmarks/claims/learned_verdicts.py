@@ -269,9 +269,9 @@ def elsewhere(docs: Path) -> list[Answer]:
     answers = []
     for claim, (says, name) in ELSEWHERE.items():
         text = (docs / name).read_text("utf-8") if (docs / name).is_file() else ""
-        rows = re.findall(rf"^\| {claim}\b[^|]*\|([^|]*)\|\s*\*\*(.+?)\*\*\s*\|", text, re.MULTILINE)
-        for told, word in rows:
-            answers.append(Answer(claim, f"{says}: {told.strip()}", word, f"[{name}]({name})"))
+        rows = re.findall(rf"^\| {claim}\b[^|]*\|([^|]*)\|\s*\*\*(.+?)\*\*\s*\|([^|]*)\|$", text, re.MULTILINE)
+        for told, word, why in rows:
+            answers.append(Answer(claim, told.strip(), word, f"{why.strip()}; [{name}]({name})"))
         if not rows:
             answers.append(Answer(claim, says, "undecided: not measured yet", "no run"))
     return answers

@@ -176,10 +176,11 @@ def test_pgan_attaches_and_dicnet_calls_no_head(claims):
 
 
 def test_verdicts_of_other_pages_are_taken_over(claims, tmp_path):
-    rows = "| G1 | a curve | **supported** | runs |\n| G10 | x | **no** | |\n| G1, fence | y | **undecided** | |\n"
+    rows = "| G1 | a curve | **supported** | runs |\n| G10 | x | **no** | |\n| G1, fence | y | **undecided** | +.01 |\n"
     (tmp_path / "claims-pgan.md").write_text(rows)
-    found = [(one.claim, one.word) for one in claims.elsewhere(tmp_path)]
-    assert found == [
+    answers = claims.elsewhere(tmp_path)
+    assert answers[1].why == "+.01; [claims-pgan.md](claims-pgan.md)"
+    assert [(one.claim, one.word) for one in answers] == [
         ("G1", "supported"), ("G1", "undecided"),
         ("G2", "undecided: not measured yet"),
     ]  # fmt: skip
