@@ -6,6 +6,8 @@ from anomseg.report.html import write_report
 from anomseg.report.margin_figure import margin_figure
 from anomseg.report.panels import contact_sheet, frame_panel
 from anomseg.report.profile import print_profile, profile_markdown, profile_text
+from anomseg.report.prototype_patches import Patch, PrototypeView, find_patches
+from anomseg.report.prototype_sheet import prototype_sheet, write_prototypes
 from anomseg.report.run_report import write_run_report
 from anomseg.report.tables import markdown_table
 from anomseg.report.terminal import plain_table, print_cards
@@ -17,8 +19,11 @@ __all__ = [
     "PROBABILITY",
     "Card",
     "Figure",
+    "Patch",
+    "PrototypeView",
     "contact_sheet",
     "differences",
+    "find_patches",
     "frame_panel",
     "margin_figure",
     "markdown_table",
@@ -28,7 +33,9 @@ __all__ = [
     "print_profile",
     "profile_markdown",
     "profile_text",
+    "prototype_sheet",
     "roc_curve_figure",
+    "write_prototypes",
     "write_report",
     "write_run_report",
 ]
