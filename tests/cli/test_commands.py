@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,8 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomseg.cli.main import COMMANDS, run
+from anomseg.registry import STAGES
+from anomseg.training import recipe_names
 
 
 def _card(out, detector):
@@ -23,6 +26,17 @@ def test_help_of_every_command(capsys):
             run([*command, "--help"])
         assert ended.value.code == 0
         assert "usage: anomseg" in capsys.readouterr().out
+
+
+def test_help_of_train_lists_recipes_and_kinds_of_stages(capsys):
+    with pytest.raises(SystemExit):
+        run(["train", "--help"])
+    told = capsys.readouterr().out
+    recipes, _, kinds = told.partition("recipes:")[2].partition("kinds of stages:")
+    listed = [re.match(r"  (\S+)", line)[1] for line in recipes.splitlines() if re.match(r"  \S", line)]
+    assert listed == recipe_names()
+    assert {entry.name for entry in STAGES} == set(re.findall(r"^  (\S+)", kinds, re.MULTILINE))
+    assert {"segmentation", "features", "pans", "pgan", "student"} <= {entry.name for entry in STAGES}
 
 
 @pytest.mark.parametrize("kind", ["segmenters", "detectors", "benchmarks", "protocols", "recipes"])

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from tiny_camvid import write_split
+from torch.utils.data import DataLoader
 
 from anomseg.errors import ConfigError, DataError
 from anomseg.segmenters import load_segmenter, save_segmenter
@@ -12,6 +13,7 @@ from anomseg.segmenters.erfnet_pyramid import ERFNetPyramid
 from anomseg.training import load_recipe, train
 from anomseg.training.data_of_stage import StageData
 from anomseg.training.feature_cache import CachedCrops, FeatureCache
+from anomseg.training.samplers import StreamSampler
 
 RECIPE = """
 recipe: tiny-cached
@@ -221,3 +223,18 @@ def test_what_does_not_fit_is_refused_before_anything_starts(recipe, tmp_path, k
     with pytest.raises(ConfigError, match=message):
         train(recipe, tmp_path / "out", {f"stages.{key}": value}, quiet=True)
     assert not (tmp_path / "out" / "stages" / "features" / "samples").exists()
+
+
+def test_samples_of_a_cache_are_the_same_for_any_number_of_workers(recipe, tmp_path):
+    out = tmp_path / "out"
+    plan = load_recipe(recipe, {"stages.head.trainer.steps": "0"})
+    train(plan, out, quiet=True)
+    data = StageData(plan, plan.stages[1]).bind({"features": out / "stages/features/result"})
+    sampler = StreamSampler(4, 2)
+    sampler.set_epoch(1)  # numbers 8 to 15, across the end of a pass over the six crops
+    alone, helped = (list(DataLoader(data.crops(), 2, sampler=sampler, num_workers=workers)) for workers in (0, 2))
+    assert len(alone) == len(helped) == 4
+    for one, other in zip(alone, helped, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    assert not torch.equal(alone[0]["rows"], alone[1]["rows"])

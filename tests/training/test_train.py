@@ -9,10 +9,11 @@ import torch
 from tiny_camvid import write_split
 
 from anomseg.data import load_frames
-from anomseg.errors import ConfigError
+from anomseg.errors import AnomsegError, ConfigError
 from anomseg.metrics import SegmentationIoU
 from anomseg.segmenters import load_segmenter, make_scene
 from anomseg.training import load_recipe, train
+from anomseg.training.module import SegmentationModule
 
 RECIPE = """
 recipe: tiny
@@ -79,8 +80,6 @@ def test_a_finished_stage_is_skipped_and_another_configuration_refused(recipe, t
 
 def test_a_resumed_run_ends_where_the_straight_one_ends(recipe, tmp_path, monkeypatch):
     train(recipe, tmp_path / "straight", quiet=True)
-    from anomseg.training.segmentation import SegmentationModule
-
     calls = []
     step = SegmentationModule.training_step
 
@@ -105,6 +104,55 @@ def test_a_resumed_run_ends_where_the_straight_one_ends(recipe, tmp_path, monkey
     assert summary["steps"] == 12
     straight, resumed = _weights(tmp_path / "straight"), _weights(tmp_path / "resumed")
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+
+
+def test_a_stage_that_broke_off_goes_on_with_lower_settings_and_no_others(recipe, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    step = SegmentationModule.loss_of
+    calls = []
+
+    def failing(self, batch):
+        calls.append(self.global_step)
+        return step(self, batch) * (float("nan") if self.global_step == 6 else 1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentationModule, "loss_of", failing)
+        with pytest.raises(
+            AnomsegError, match=r"lower --stages\.net\.trainer\.learning_rate .* from the last checkpoint"
+        ):
+            train(recipe, out, quiet=True)
+    for key, value in (("seed", "4"), ("stages.net.trainer.steps", "24"), ("stages.net.data.augment.flip", "0")):
+        with pytest.raises(ConfigError, match="another configuration"):
+            train(recipe, out, {key: value}, quiet=True)
+    lower = {
+        "stages.net.trainer.learning_rate": "0.001", "stages.net.trainer.clip": "1",
+        "stages.net.data.batch_size": "1", "stages.net.data.augment.crop": "[32, 32]",
+    }  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentationModule, "loss_of", lambda *a: calls.append("again") or step(*a))
+        summary = train(recipe, out, lower, quiet=True)
+    assert calls == [*range(7), *["again"] * 8]
+    assert summary["images_seen"] == 4 * 2 + 8 * 1
+    assert [settings["learning_rate"] for _, settings in summary["settings"]] == [0.01, 0.001]
+    # Once it is finished, another rate is another training.
+    with pytest.raises(ConfigError, match="another configuration"):
+        train(recipe, out, quiet=True)
+    assert train(recipe, out, lower, quiet=True) == json.loads(json.dumps(summary))
+
+
+@pytest.mark.slow
+def test_two_devices_train_a_network_and_write_it_once(recipe, tmp_path):
+    two = {"stages.net.trainer.devices": "2", "stages.net.data.batch_size": "4"}
+    summary = train(recipe, tmp_path / "out", two, quiet=True)
+    assert (summary["steps"], summary["images_seen"]) == (12, 48)
+    segmenter, seen = load_segmenter(tmp_path / "out"), SegmentationIoU(11)
+    for frame in load_frames("camvid", tmp_path / "camvid", "val"):
+        seen.update(make_scene([frame.image()], [frame.id], segmenter).prediction()[0], frame.classes)
+    assert summary["validation"]["val_miou"] == pytest.approx(seen.compute().miou, abs=1e-4)
+    assert summary["validation"]["val_loss"] < summary["validation_start"]["val_loss"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "model.safetensors", "segmenter.json", "stages",
+    ]  # fmt: skip
 
 
 def test_stages_take_only_what_came_before(recipe):

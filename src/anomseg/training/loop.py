@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -128,7 +129,7 @@ def _run(trainer: lightning.Trainer, work: Callable[[], object], folder: Path, v
             raise
         raise told from error
     finally:
-        if threading.current_thread() is threading.main_thread():
+        if handler is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored after an interruption
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -169,7 +170,8 @@ def _trainer(
 
 def _strategy() -> Strategy:
     """Processes that are started for this training alone, so that nothing around it is done twice."""
-    # A loss may leave some weights out, such as those of an auxiliary head.
+    # A loss may leave some weights out, such as those of an auxiliary head; where none is, every process would say so.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     return DDPStrategy(start_method="spawn", find_unused_parameters=True)
 
 
