@@ -13,9 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from learned_answers import d3, elsewhere, exact, published, rivals
 from learned_hosts import headless, hosts
 from learned_page import page
-from learned_verdicts import d1, d2, d3, elsewhere, exact, g4, p1, published, rivals
+from learned_verdicts import d1, d2, g4, p1
 
 from anomseg.errors import AnomsegError
 from anomseg.files import read_json, write_text

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from knn_tables import number, table, verdict_table
-from learned_verdicts import NOT_MUCH_WORSE, Answer, Part, by_set
+from learned_answers import Answer
+from learned_verdicts import NOT_MUCH_WORSE, Part, by_set
 
 Json = Mapping[str, Any]
 INTRODUCTION = (

@@ -24,6 +24,13 @@ def claims(monkeypatch):
             del sys.modules[name]
 
 
+@pytest.fixture
+def answers(claims):
+    import learned_answers
+
+    return learned_answers
+
+
 def row(kind="post-hoc", auroc=0.8, ap=0.1, **more):
     return {
         "kind": kind, "prevalence": 0.1, "groups": 12, "pixel": {"ap": ap, "auroc": auroc},
@@ -116,20 +123,20 @@ def test_a_probability_must_tell_more_than_the_prevalence(claims):
     assert claims.g4([worse])[0].word == "undecided"  # no interval
 
 
-def test_what_needs_synthcp_is_undecided_and_says_why(claims):
+def test_what_needs_synthcp_is_undecided_and_says_why(answers):
     costs = {"detectors": {"pans": {"network": 2_000_000, "own": 0, "flops": 5e9, "seconds": 0.25}}}
     clean = {"titles": {"idd": "IDD"}, "shares": {"pans": {"idd": {"recall": {"value": 0.25}}}}}
-    found = claims.rivals({"costs": costs, "clean": clean})
+    found = answers.rivals({"costs": costs, "clean": clean})
     assert {one.word for one in found} == {"undecided: SynthCP is not built yet"}
     assert "2.00 M parameters, 5.0 GFLOPs" in found[0].why
     assert "0.250 of IDD" in found[1].why
-    assert {one.why for one in claims.rivals({})} == {"not measured yet"}
+    assert {one.why for one in answers.rivals({})} == {"not measured yet"}
 
 
-def test_what_cannot_be_tested_gives_commands_of_recipes_that_ship(claims):
+def test_what_cannot_be_tested_gives_commands_of_recipes_that_ship(answers):
     from anomseg.benchmarks import BENCHMARKS
 
-    found = {one.claim: one for one in claims.published()}
+    found = {one.claim: one for one in answers.published()}
     assert set(found) == {"G5", "D5", "P4"}
     assert {one.word for one in found.values()} == {"not tested here"}
     for one in found.values():
@@ -142,24 +149,24 @@ def test_what_cannot_be_tested_gives_commands_of_recipes_that_ship(claims):
     assert "anomseg train bdd-anomaly-dicnet" in found["D5"].why
 
 
-def test_commands_of_recipes_change_keys_that_they_have(claims):
+def test_commands_of_recipes_change_keys_that_they_have(answers):
     from anomseg.training import load_recipe, parse_overrides
 
-    for _, recipes, *_ in claims.PUBLISHED.values():
+    for _, recipes, *_ in answers.PUBLISHED.values():
         for name in recipes:
-            words = claims.recipe_command(name).split()
+            words = answers.recipe_command(name).split()
             assert words[:3] == ["anomseg", "train", name]
             assert words[-2] == "--out"
             load_recipe(name, parse_overrides(words[3:-2]))
     with pytest.raises(ConfigError, match="did you mean"):
-        claims.recipe_command("street-hazards-pan")
+        answers.recipe_command("street-hazards-pan")
 
 
-def test_what_tiny_networks_decide(claims):
-    found = claims.exact({"erfnet": True, "smp": None}, True)
+def test_what_tiny_networks_decide(answers):
+    found = answers.exact({"erfnet": True, "smp": None}, True)
     assert [one.word for one in found] == ["supported", "supported"]
     assert "it: erfnet; not installed here: smp" in found[0].why
-    found = claims.exact({"erfnet": True, "pspnet": False}, False)
+    found = answers.exact({"erfnet": True, "pspnet": False}, False)
     assert [one.word for one in found] == ["not supported", "not supported"]
     assert "not on pspnet" in found[0].why
 
@@ -175,34 +182,34 @@ def test_pgan_attaches_and_dicnet_calls_no_head(claims):
     assert learned_hosts.headless()
 
 
-def test_verdicts_of_other_pages_are_taken_over(claims, tmp_path):
+def test_verdicts_of_other_pages_are_taken_over(answers, tmp_path):
     rows = "| G1 | a curve | **supported** | runs |\n| G10 | x | **no** | |\n| G1, fence | y | **undecided** | +.01 |\n"
     (tmp_path / "claims-pgan.md").write_text(rows)
-    answers = claims.elsewhere(tmp_path)
-    assert answers[1].why == "+.01; [claims-pgan.md](claims-pgan.md)"
-    assert [(one.claim, one.word) for one in answers] == [
+    given = answers.elsewhere(tmp_path)
+    assert given[1].why == "+.01; [claims-pgan.md](claims-pgan.md)"
+    assert [(one.claim, one.word) for one in given] == [
         ("G1", "supported"), ("G1", "undecided"),
         ("G2", "undecided: not measured yet"),
     ]  # fmt: skip
 
 
-def test_what_classes_say_of_dicnet_is_taken_over(claims):
-    assert [one.word for one in claims.d3({})] == ["undecided: not measured yet"]
+def test_what_classes_say_of_dicnet_is_taken_over(answers):
+    assert [one.word for one in answers.d3({})] == ["undecided: not measured yet"]
     study = {"exceeds": {"pixels": 0.7, "classes": 0.6}, "ci95": {"pixels": [0.6, 0.8]}, "verdict": "undecided"}
-    (found,) = claims.d3({"no-fence-0": study})
+    (found,) = answers.d3({"no-fence-0": study})
     assert found.word == "undecided"
     assert found.says.endswith(": no-fence-0")
     assert "0.700 [0.600, 0.800] by pixels, 0.600 by classes" in found.why
 
 
-def test_the_page_names_frames_seeds_tier_and_every_check(claims, monkeypatch):
+def test_the_page_names_frames_seeds_tier_and_every_check(claims, answers):
     from learned_page import page
 
     studies = [made(0), made(1)]
     parts = [*claims.g4(studies), *claims.d1(studies), *claims.d2(studies), *claims.p1(studies)]
     costs = {"size": [360, 480], "threads": 1,
              "detectors": {"pans": {"network": 2e6, "own": 0, "flops": 5e9, "seconds": 0.25}}}  # fmt: skip
-    text = page({"studies": studies, "costs": costs}, parts, claims.rivals({}))
+    text = page({"studies": studies, "costs": costs}, parts, answers.rivals({}))
     assert "233 frames in 12 groups, prevalence 0.1000, seeds 0, 1, tier cpu" in text
     verdicts = [line for line in text.splitlines() if line.startswith(("| G", "| D", "| P")) and " | **" in line]
     claimed = [line[2:4] for line in verdicts if not line.startswith(("| G4, ", "| D1, ", "| D2, ", "| P1, "))]
