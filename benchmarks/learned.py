@@ -19,7 +19,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from learned_plan import UNTRAINED, Paths, Step, evaluations, trainings
+from learned_plan import Step, evaluations, trainings
+from learned_sets import UNTRAINED, Paths
 from learned_steps import run_all, shown
 
 from anomseg.files import write_json

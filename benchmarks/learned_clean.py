@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from learned_plan import KEPT, SETS, Paths, TrainingSet, own_network, row_name
+from learned_sets import KEPT, SETS, Paths, TrainingSet, own_network, row_name
 from learned_states import BLOCK, share
 from numpy.typing import NDArray
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from learned_clean import groups
-from learned_plan import SETS, Paths, TrainingSet
+from learned_sets import SETS, Paths, TrainingSet
 from torch.utils.flop_counter import FlopCounterMode
 
 from anomseg.data import load_frames

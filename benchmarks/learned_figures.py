@@ -9,7 +9,7 @@ from typing import Any
 import learned_clean
 import learned_costs
 from learned_costs import split_counts
-from learned_plan import FITS, KEPT, METHODS, OF_NETWORKS, SETS, UNTRAINED, Bench, Paths, TrainingSet, row_name
+from learned_sets import FITS, KEPT, METHODS, OF_NETWORKS, SETS, UNTRAINED, Bench, Paths, TrainingSet, row_name
 from learned_states import (
     brier_gain,
     difference,

@@ -7,7 +7,7 @@ from typing import Any
 
 from learned_clean import THRESHOLDS
 from learned_figures import over_seeds
-from learned_plan import METHODS
+from learned_sets import METHODS
 from learned_states import BLOCK
 
 Json = Mapping[str, Any]
