@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -49,9 +49,9 @@ class Parser(ArgumentParser):
 
     more: Callable[[], str] | None = None
 
-    def format_help(self) -> str:
+    def format_help(self, *formatter: Any, **options: Any) -> str:
         """The help, with those lines at its end."""
-        return super().format_help() + (self.more() if self.more is not None else "")
+        return super().format_help(*formatter, **options) + (self.more() if self.more is not None else "")
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong with the arguments and where help is, then exit."""
