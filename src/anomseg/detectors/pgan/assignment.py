@@ -105,8 +105,9 @@ def moving_average(prototypes: Tensor, embeddings: Tensor, slots: Tensor, moment
 
     Example:
         >>> old = torch.tensor([[[1.0, 0.0]]])
-        >>> moving_average(old, torch.tensor([[0.0, 1.0]]), torch.tensor([0]), 0.5).round(decimals=4).tolist()
-        [[[0.7071, 0.7071]]]
+        >>> new = moving_average(old, torch.tensor([[0.0, 1.0]]), torch.tensor([0]), 0.5)
+        >>> [round(value, 4) for value in new.flatten().tolist()]
+        [0.7071, 0.7071]
     """
     classes, per_class, width = prototypes.shape
     used = slots >= 0

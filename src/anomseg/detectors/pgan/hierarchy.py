@@ -114,8 +114,8 @@ def parent_prototypes(prototypes: Tensor, parents: Tensor, count: int) -> Tensor
 
     Example:
         >>> leaves = torch.eye(2)[:, None]
-        >>> parent_prototypes(leaves, torch.tensor([0, 0]), 1).round(decimals=4).tolist()
-        [[[0.7071, 0.7071]]]
+        >>> [round(value, 4) for value in parent_prototypes(leaves, torch.tensor([0, 0]), 1).flatten().tolist()]
+        [0.7071, 0.7071]
     """
     used = parents >= 0
     sums = prototypes.new_zeros(count, prototypes.shape[-1])

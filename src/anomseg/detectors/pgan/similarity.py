@@ -66,7 +66,8 @@ def prototype_distance_anomaly(scores: Tensor) -> Tensor:
         ``(B, h, w)`` in [0, 1], higher = more anomalous.
 
     Example:
-        >>> cosines = torch.tensor([[0.7071, 0.7071], [-1.0, 0.0], [1.0, 0.0]])
+        >>> import torch
+        >>> cosines = torch.tensor([[0.70711, 0.70711], [-1.0, 0.0], [1.0, 0.0]])
         >>> [round(value, 4) for value in prototype_distance_anomaly(cosines.T[None, :, None])[0, 0].tolist()]
         [0.1464, 0.5, 0.0]
     """
