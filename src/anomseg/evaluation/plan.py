@@ -13,6 +13,7 @@ from anomseg.calibration import notes_on
 from anomseg.data import ValueTable, frame_fingerprint
 from anomseg.data.label_mapping import concepts_of
 from anomseg.detectors import Detector, network_of, resolve_detector, seen_frames, segmenter_matches
+from anomseg.detectors.sharing import share_networks
 from anomseg.errors import CompatibilityError, ConfigError, DataError, FrameError
 from anomseg.evaluation.class_table import ClassTable
 from anomseg.evaluation.judging import Comparison, Judge, known_classes
@@ -168,6 +169,7 @@ def make_plan(
             },
         }
     )
+    share_networks(named.values(), network)  # cards say what was given; what is equal runs once
     judges = compare.judges({name: network_of(detector, network) for name, detector in named.items()})
     return Plan(
         content["benchmark"], rules, frames, task, network, named, source, table, working, seed, shard, content, judges
