@@ -181,6 +181,8 @@ def test_a_state_that_is_not_whole_is_refused(host):
         part = {key: tensor for key, tensor in state.items() if key != name}
         with pytest.raises(CompatibilityError, match="state of pgan"):
             PGAN(LEVELS).load_state(part)
+    with pytest.raises(CompatibilityError, match="unit length"):
+        PGAN(LEVELS).load_state({**state, "prototypes.0": 2 * state["prototypes.0"]})
     with pytest.raises(CompatibilityError, match="state of pgan"):
         PGAN("stage8").load_state(state)
     with pytest.raises(CompatibilityError, match="state of pgan"):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anomseg.detectors.pgan.assignment import check_unit
 from anomseg.detectors.pgan.hierarchy import parent_prototypes
 from anomseg.detectors.pgan.similarity import NEVER, Similarity, bounded, class_similarity, similarities
 
@@ -166,6 +167,7 @@ def extractor_from(state: dict[str, Tensor], similarity: Similarity) -> Prototyp
     Raises:
         KeyError: A tensor is missing.
         RuntimeError: Tensors are left over, or do not fit each other.
+        CompatibilityError: A prototype is not of unit length.
     """
     levels = sum(name.startswith("prototypes.") for name in state)
     projected = any(name.startswith("projections.") for name in state)
@@ -178,4 +180,6 @@ def extractor_from(state: dict[str, Tensor], similarity: Similarity) -> Prototyp
     classes, per_class, width = shapes[0]
     extractor = PrototypeExtractor(channels, classes, per_class, width, "mlp" if projected else "identity", similarity)
     extractor.load_state_dict(state)
+    for one in extractor.prototypes:
+        check_unit(one, "prototypes")
     return extractor.requires_grad_(False).eval()

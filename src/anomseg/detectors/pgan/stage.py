@@ -198,13 +198,15 @@ class PGANStage:
     ) -> tuple[tuple[float, float] | None, dict[str, Any]]:
         """Slope and intercept from the validation images, and what is recorded of them."""
         scores, images = LeftOut(), 0
+        module.to("cuda" if self.optimiser.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
         for batch in DataLoader(validation, 1):
-            maps = module.maps_of(batch)
+            maps = module.maps_of({name: one.to(module.device) for name, one in batch.items()})
             labels = Labels(batch["rows"], self.data.table.sets, self.data.table.weights)
             finest = max(((one.shape[-2], one.shape[-1]) for one in maps), key=lambda size: size[0] * size[1])
             classes = labels.on_cells(finest).unflatten(0, (len(batch["rows"]), *finest))
             scores.update(module.extractor, maps, classes, self.config.parent_term)
             images += 1
+        module.cpu()
         try:
             curve = scores.fit(self.config.prior)
         except CompatibilityError as error:
