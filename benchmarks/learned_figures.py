@@ -227,8 +227,10 @@ def error_rates(card: Mapping[str, Any], judged: JudgedImages) -> Json:
 
 def closed_miou(one: TrainingSet, seed: int, name: str, card: Mapping[str, Any], paths: Paths) -> float | None:
     """Closed-set mIoU of the network that a row scores; from the run on CamVid test where the set has no classes."""
-    if card.get("segmentation"):
-        return float(card["segmentation"]["miou"])
+    if card.get("open_set"):  # not that of the run's own network, which an untrained PAnS does not score
+        return float(card["open_set"]["closed_miou"])
+    if name == f"pans-{UNTRAINED}":
+        return None
     network = KEPT if name.startswith("pans") else "host"
     cards = sorted(paths.run(one, seed, "closed", network).glob("*/metrics.json"))
     found = read_json(cards[0]).get("segmentation") if cards else None
