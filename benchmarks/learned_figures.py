@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -276,14 +276,3 @@ def works(name: str, study: Mapping[str, Any], training: Mapping[str, Any] | Non
     elif not losses[1] < losses[0]:
         reasons.append("validation loss did not fall")
     return {"works": not reasons, "against": reasons}
-
-
-def over_seeds(values: Iterable[float | None]) -> tuple[float, float, float] | None:
-    """Mean, least and greatest of a figure over seeds; None where no seed has it.
-
-    Example:
-        >>> over_seeds([0.5, None, 0.25])
-        (0.375, 0.25, 0.5)
-    """
-    kept = [value for value in values if value is not None]
-    return (sum(kept) / len(kept), min(kept), max(kept)) if kept else None

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from learned_clean import THRESHOLDS
-from learned_figures import over_seeds
 from learned_sets import METHODS
 from learned_states import BLOCK
+from learned_tables import number, spread, table
 
 Json = Mapping[str, Any]
 KINDS = ("learned", "post-hoc", "untrained", "control")
@@ -28,41 +28,6 @@ INTRODUCTION = (
     "classifies wrongly and rightly. Seconds a frame: the shared pass, and the detector's own beside it, with other "
     "work on the machine.",
 )
-
-
-def number(value: float | None, limits: Sequence[float] = (), sign: bool = False) -> str:
-    """A figure with its interval.
-
-    Example:
-        >>> number(0.1234, (0.1, 0.2)), number(None), number(0.002, sign=True)
-        ('0.123 [0.100, 0.200]', '-', '+0.002')
-    """
-    if value is None:
-        return "-"
-    form = "{:+.3f}" if sign else "{:.3f}"
-    shown = form.format(value)
-    return f"{shown} [{form.format(limits[0])}, {form.format(limits[1])}]" if limits else shown
-
-
-def spread(values: Sequence[float | None]) -> str:
-    """Mean with the least and the greatest over seeds.
-
-    Example:
-        >>> spread([0.1, 0.3]), spread([0.1]), spread([None])
-        ('0.200 (0.100 to 0.300)', '0.100', '-')
-    """
-    found = over_seeds(values)
-    if found is None:
-        return "-"
-    mean, least, greatest = found
-    several = sum(value is not None for value in values) > 1
-    return f"{mean:.3f} ({least:.3f} to {greatest:.3f})" if several else f"{mean:.3f}"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table whose first column is text and whose others are figures."""
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
-    return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
 
 
 def ordered(rows: Json) -> list[str]:
@@ -124,8 +89,8 @@ def headline(study: Json) -> list[str]:
             [
                 label(name, row),
                 number(row.get("miou")) if row["kind"] != "control" else "-",
-                number(pixel["ap"], limits.get("ap", ())),
-                number(pixel["nap"]),
+                number(pixel["ap"], limits.get("ap", ()), digits=4),
+                number(pixel["nap"], digits=4),
                 number(pixel["auroc"], limits.get("auroc", ())),
                 number(pixel["fpr95"], limits.get("fpr95", ())),
                 *(number(errors.get(key), errors.get("ci95", {}).get(key, ())) for key in ("efpr95", "cfpr95")),
@@ -163,7 +128,10 @@ def seeds_table(studies: Sequence[Json]) -> list[str]:
     for name in names:
         rows = [one["rows"][name] for one in studies]
         control = rows[0]["kind"] == "control"
-        cells = ["-" if control and key == "mIoU" else spread([of(row) for row in rows]) for key, of in pixels]
+        cells = [
+            "-" if control and key == "mIoU" else spread([of(row) for row in rows], 4 if key.endswith("AP") else 3)
+            for key, of in pixels
+        ]
         body.append([label(name, rows[0]), *cells])
     return table(["detector", *(key for key, _ in pixels)], body)
 
@@ -198,8 +166,9 @@ def sequences_section(study: Json) -> list[str]:
         body = []
         for name in names:
             part, limits = study["rows"][name]["parts"][sequence], study["rows"][name]["parts"][sequence]["ci95"]
-            cells = [number(part.get(key), limits.get(key, ())) for key in ("ap", "auroc", "fpr95")]
-            body.append([label(name, study["rows"][name]), cells[0], number(part.get("nap")), *cells[1:]])
+            cells = [number(part.get(key), limits.get(key, ())) for key in ("auroc", "fpr95")]
+            ap = number(part.get("ap"), limits.get("ap", ()), digits=4)
+            body.append([label(name, study["rows"][name]), ap, number(part.get("nap"), digits=4), *cells])
         part = study["rows"][names[0]]["parts"][sequence]
         told = SEQUENCES.get(sequence, "")
         lines += [
@@ -247,7 +216,7 @@ def differences_table(studies: Sequence[Json]) -> list[str]:
         cells = []
         for one in studies:
             found = one["differences"].get(name)
-            cells.append(number(found["ap"]["value"], found["ap"]["ci95"], True) if found else "-")
+            cells.append(number(found["ap"]["value"], found["ap"]["ci95"], True, 4) if found else "-")
         body.append([name, *cells])
     return table(["difference", *(f"seed {one['seed']}" for one in studies)], body)
 

@@ -154,13 +154,13 @@ def published() -> list[Answer]:
     for claim, (says, recipes, detector, note) in PUBLISHED.items():
         lines = []
         for recipe in recipes:
-            train = recipe_command(recipe)
+            train, out = recipe_command(recipe).rpartition("--out ")[0], f"runs/{recipe}"
             benchmark = recipe.rpartition("-")[0].replace("-", "_")
-            name = detector.format(out=train.rpartition("--out ")[2])
+            name = detector.format(out=out)
             lines += [
-                f"`{train}`",
+                f"`{train}--out {out}`",
                 f"`anomseg evaluate --benchmark {benchmark} --root DIR --detector '{name}' --protocol caos "
-                f"--device cuda --out runs/{recipe}`",
+                f"--device cuda --out {out}-results`",
             ]
         answers.append(Answer(claim, says, "not tested here", f"{', then '.join(lines)}; {note}"))
     return answers

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from knn_tables import number, table, verdict_table
+from knn_tables import deciding, number, table
+from knn_verdicts import Verdict
 from learned_answers import Answer
 from learned_verdicts import NOT_MUCH_WORSE, Part, by_set
 
@@ -39,7 +40,7 @@ def page(figures: Json, parts: Sequence[Part], answers: Sequence[Answer]) -> str
     lines += ["", "## Checks, set by set", ""]
     for one in parts:
         if one.verdicts:
-            lines += [f"{one.claim}, {one.says}:", "", *verdict_table(one.verdicts)]
+            lines += [f"{one.claim}, {one.says}:", "", *checks_table(one.verdicts)]
     lines += errors_section(figures["studies"])
     lines += costs_section(figures.get("costs"))
     return "\n".join(lines).rstrip() + "\n"
@@ -57,6 +58,19 @@ def rests(part: Part) -> str:
     return f"{kept} of {len(checks)} checks on {len(part.verdicts)} sets hold" if checks else "no run"
 
 
+def checks_table(verdicts: Sequence[Verdict]) -> list[str]:
+    """One row a set, with the check that decides it; AP is small where anomalies are rare, hence four decimals."""
+    rows = []
+    for one in verdicts:
+        check = deciding(one)
+        if check is not None:
+            limits = f" [{check.ci95[0]:+.4f}, {check.ci95[1]:+.4f}]" if check.ci95 else ", no interval"
+            kept = sum(made.answer == "yes" for made in one.checks)
+            shown = f"{check.what}: {check.value:+.4f}{limits}"
+            rows.append([one.network, f"**{one.word}**", f"{kept}/{len(one.checks)}", shown])
+    return table(["set", "verdict", "checks that hold", "the check that decides"], rows)
+
+
 def measured_on(studies: Sequence[Json]) -> list[str]:
     """Frames and seeds of every set."""
     lines = []
@@ -65,7 +79,7 @@ def measured_on(studies: Sequence[Json]) -> list[str]:
         row = next(iter(own[0]["rows"].values()))
         lines.append(
             f"- {title}: {own[0]['frames']} frames in {row['groups']} groups, prevalence {row['prevalence']:.4f}, "
-            f"seeds {seeds}, tier cpu"
+            f"seed{'s' if len(own) > 1 else ''} {seeds}, tier cpu"
         )
     return [*lines, ""]
 

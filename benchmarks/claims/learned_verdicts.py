@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,11 +72,11 @@ def together(words: Sequence[Word]) -> str:
 
 
 def gain(study: Json, first: str, second: str, bar: float = 0.0) -> Check | None:
-    """A check that the paired AP difference of two rows lies above a bar."""
+    """A check that the paired AP difference of two rows lies above a bar; open where only the first is there."""
     found = study["differences"].get(f"{first} - {second}")
-    if found is None:
-        return None
     what = f"AP of {first} less {second}, seed {study['seed']}"
+    if found is None:
+        return Check(f"{what} (not measured)", math.nan, (), "?") if first in study["rows"] else None
     return exceeds(what, found["ap"]["value"], found["ap"]["ci95"], bar)
 
 

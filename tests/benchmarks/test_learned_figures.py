@@ -174,7 +174,7 @@ def test_the_page_shows_every_row_and_what_was_not_run(modules, measured):
     text = "\n".join(lines)
     for name, row in study["rows"].items():
         shown = f"*{name}* (control)" if row["kind"] == "control" else name
-        assert any(line.startswith(f"| {shown} | ") and f"{row['pixel']['ap']:.3f} [" in line for line in lines)
+        assert any(line.startswith(f"| {shown} | ") and f"{row['pixel']['ap']:.4f} [" in line for line in lines)
     assert "44 frames, prevalence" in text
     assert "Sequence Seq05VD alone, of no training image (23 frames" in text
     assert "| pans, 0 | 500 | 4000 | 61 | 30 | 3.000 to 0.700 | 0.600 |" in text
