@@ -95,6 +95,9 @@ def test_a_training_on_images_writes_a_detector_that_scores(camvid, host, tmp_pa
         torch.testing.assert_close(one.norm(dim=2), torch.ones(11, 2))
     frames = load_frames("camvid", root=camvid, split="train")
     assert len(overlapping_frames(detector, frames)) == 22
+    # The curve of the probability is fitted on the validation images, so evaluate must know them again.
+    assert summary["probability"]["slope"] > 0
+    assert len(overlapping_frames(detector, load_frames("camvid", root=camvid, split="val"))) == 3
     card = detector.card()
     assert card["extractor"]["reconstruction"] is True
     assert card["fitted_on"]["training"]["recipe"] == "small"
@@ -147,7 +150,7 @@ def test_few_annotated_images_and_masked_classes(camvid, host, tmp_path):
     assert summary["annotated_images"] == summary["support_images"] == 3
     assert len(summary["absent"]) == 11 - 4  # the sky, and one class an image
     _, detector, scene = maps_of(tmp_path / "out")
-    assert detector.fitted_on["frames"] == 3
+    assert detector.fitted_on["data"] == "camvid@train (3), camvid@val (3)"
     absent = [CLASSES.index(name) for name in summary["absent"]]
     assert not np.isin(detector.segment(scene).numpy(), absent).any()
 

@@ -248,6 +248,18 @@ def test_labels_that_stand_for_several_classes_move_no_prototype():
     assert all(len(one.slots) == 0 for one in assigned)
 
 
+def test_labels_that_may_be_a_class_without_prototypes_teach_nothing():
+    extractor = extractor_of(False)
+    extractor.present[2] = False
+    batch = batch_of(0, 1)
+    batch["rows"][:] = 5  # class 1 or 2
+    embeddings = extractor.embed([batch["features.a"], batch["features.b"]])
+    for level, embedding in enumerate(embeddings):
+        losses, assigned = level_losses(extractor, level, embedding, labels_of(batch), Weights(parent=0))
+        assert not (assigned.slots >= 0).any()
+        assert all(value.item() == 0 for value in losses.values())
+
+
 def test_an_empty_class_leaves_its_prototypes_to_the_last_bit(tmp_path):
     extractor = extractor_of(False)
     crops = Crops()

@@ -104,7 +104,8 @@ def level_losses(
         Losses by name, and the cells whose predicted class is right with their prototypes.
     """
     raw = extractor.to_prototypes(level, embedding)
-    sets = labels.sets & extractor.present
+    # A label that may be a class without prototypes is void: it must not teach the other classes of its set.
+    sets = labels.sets & ~(labels.sets & ~extractor.present).any(1, keepdim=True)
     size = (labels.rows.shape[-2], labels.rows.shape[-1])
     by_class = class_similarity(raw, extractor.present)
     found = {}

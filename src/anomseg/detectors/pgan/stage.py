@@ -156,6 +156,8 @@ class PGANStage:
             self.config.attached,
         )
         frames = annotated_frames(self.data.labelled, self.annotations)
+        if curve is not None:  # it was fitted on the labels of the validation images
+            frames += self.data.labelled.stores[-1].frames
         detector.adopt(extractor, host, curve, trained_on("pgan", frames, host, summary))
         save_detector(detector, out)
         return summary
