@@ -7,9 +7,10 @@ import torch
 from tiny_camvid import write_split
 from torch.utils.data import DataLoader
 
-from anomseg.errors import ConfigError, DataError
+from anomseg.errors import CompatibilityError, ConfigError, DataError
 from anomseg.segmenters import load_segmenter, save_segmenter
 from anomseg.segmenters.erfnet_pyramid import ERFNetPyramid
+from anomseg.segmenters.pspnet import PSPNet
 from anomseg.training import load_recipe, train
 from anomseg.training.data_of_stage import StageData
 from anomseg.training.feature_cache import CachedCrops, FeatureCache
@@ -187,6 +188,49 @@ def test_an_interrupted_cache_goes_on_where_it_was(recipe, tmp_path, monkeypatch
             train(recipe, tmp_path / "out", quiet=True)
     train(recipe, tmp_path / "out", quiet=True)
     assert _stage(tmp_path / "out", "features")["summary"]["images_seen"] == 5
+
+
+def test_a_broken_cache_may_go_on_with_other_crops_and_keeps_none_of_the_first(recipe, tmp_path, monkeypatch):
+    write, written = FeatureCache.write, []
+
+    def failing(self, kind, index, sample):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(index)
+        write(self, kind, index, sample)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureCache, "write", failing)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "out", quiet=True)
+    other = {"stages.features.data.augment.crop": "[24, 32]", "stages.head.trainer.steps": "0"}
+    plan = load_recipe(recipe, other)
+    train(plan, tmp_path / "out", quiet=True)
+    assert _stage(tmp_path / "out", "features")["summary"]["images_seen"] == 8  # all of them
+    data = StageData(plan, plan.stages[1]).bind({"features": tmp_path / "out/stages/features/result"})
+    crops = data.crops()
+    assert {tuple(crops[number]["rows"].shape) for number in range(6)} == {(24, 32)}
+
+
+def test_a_head_is_not_trained_on_features_of_images_seen_otherwise(recipe, tmp_path):
+    """An encoder's strides and activations have no weights, so equal weights do not make equal features."""
+    with pytest.raises(CompatibilityError, match=r"working size \(24, 32\) and \(48, 64\).*head\.module\.options"):
+        train(recipe, tmp_path / "size", {"stages.head.module.options.size": "[24, 32]"}, quiet=True)
+    options = "{size: [48, 64], backbone: resnet18, width: 4, bottleneck: 4, norm_activation: %s}"
+    torch.manual_seed(0)
+    donor = PSPNet(["a"], backbone="resnet18", width=4, bottleneck=4)
+    save_segmenter(donor, tmp_path / "residual")
+    residual = {
+        "stages.features.module.network": "pspnet",
+        "stages.features.module.encoder_start": str(tmp_path / "residual" / "model.safetensors"),
+        "stages.features.module.options": options % "bn_relu",
+        "stages.features.module.layers": "[stage3, encoder]",
+        "stages.head.module.network": "pspnet",
+        "stages.head.trainer.steps": "0",
+    }
+    train(recipe, tmp_path / "same", {**residual, "stages.head.module.options": options % "bn_relu"}, quiet=True)
+    with pytest.raises(CompatibilityError, match="sees images otherwise"):
+        train(recipe, tmp_path / "leaky", {**residual, "stages.head.module.options": options % "bn_leaky"}, quiet=True)
 
 
 def test_each_turn_reads_every_crop_once_in_another_order(tmp_path):

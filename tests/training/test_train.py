@@ -140,6 +140,19 @@ def test_a_stage_that_broke_off_goes_on_with_lower_settings_and_no_others(recipe
     assert train(recipe, out, lower, quiet=True) == json.loads(json.dumps(summary))
 
 
+def test_whole_images_that_do_not_fit_are_taken_smaller_as_the_message_says(recipe, tmp_path, monkeypatch):
+    def full(self, batch, index):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentationModule, "validation_step", full)
+        with pytest.raises(AnomsegError, match=r"with a lower --stages\.net\.module\.options\.size"):
+            train(recipe, tmp_path / "out", quiet=True)
+    lower = {"stages.net.module.options.size": "[32, 48]", "stages.net.trainer.steps": "12"}
+    train(recipe, tmp_path / "out", lower, quiet=True)
+    assert load_segmenter(tmp_path / "out").size == (32, 48)
+
+
 @pytest.mark.slow
 def test_two_devices_train_a_network_and_write_it_once(recipe, tmp_path):
     two = {"stages.net.trainer.devices": "2", "stages.net.data.batch_size": "4"}

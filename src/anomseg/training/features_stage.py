@@ -156,9 +156,7 @@ class FeaturesStage:
         }
 
     def _place(self, folder: Path, segmenter: Segmenter) -> Path:
-        """The folder of the samples; a shared one is named after all that they depend on."""
-        if self.config.cache is None:
-            return folder / "samples"
+        """The folder of the samples, named after all that they depend on: a broken run may go on with other crops."""
         data = {
             name: value
             for name, value in asdict(self.data.config).items()
@@ -169,7 +167,8 @@ class FeaturesStage:
         network = weights_hash(segmenter.encoder if isinstance(segmenter, EncoderNetwork) else segmenter)
         what = [data, self.data.seed, stored, images, segmenter.registry_name, network, frames]
         text = json.dumps([what, list(segmenter.size or ())], sort_keys=True, default=str)
-        return Path(self.config.cache) / hashlib.sha256(text.encode()).hexdigest()[:24]
+        place = folder / "samples" if self.config.cache is None else Path(self.config.cache)
+        return place / hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def _sample(self, segmenter: Segmenter, source: Dataset[dict[str, Tensor]], index: int) -> dict[str, Tensor]:
         sample = dict(source[index])

@@ -31,6 +31,7 @@ LOWERED = (
     "data.workers",
     "data.memory",
     "data.augment.crop",
+    "module.options.size",
 )
 """What may change in a stage that is not finished, so that one that diverged or ran out of memory can go on."""
 

@@ -132,4 +132,21 @@ class SegmentationStage:
                 f"{self.name}.module.network"
             )
         segmenter.load_encoder(host.encoder.state_dict(), "the network behind the features")
+        if segmenter.size != host.size or not _encode_alike(segmenter, host):
+            raise CompatibilityError(
+                f"{self.name} trains a network that sees images otherwise than the one behind its features (working "
+                f"size {segmenter.size} and {host.size}); give {self.name}.module.options the encoder's options and "
+                "the size of that one"
+            )
         return dict(host.origin)
+
+
+def _encode_alike(one: EncoderNetwork, other: EncoderNetwork) -> bool:
+    """Whether two networks' encoders, of equal weights, also compute the same: strides and activations have none."""
+    side = 8 * max(one.divisor, other.divisor)
+    probe = torch.linspace(0, 1, 3 * side * side).view(1, 3, side, side)
+    training = one.training
+    with torch.no_grad():
+        maps = [network.eval().encoder_maps(probe) for network in (one, other)]
+    one.train(training)
+    return all(torch.equal(found, maps[1][name]) for name, found in maps[0].items())
