@@ -41,6 +41,7 @@ def page(figures: Json, parts: Sequence[Part], answers: Sequence[Answer]) -> str
     for one in parts:
         if one.verdicts:
             lines += [f"{one.claim}, {one.says}:", "", *checks_table(one.verdicts)]
+    lines += probability_section(figures["studies"])
     lines += errors_section(figures["studies"])
     lines += costs_section(figures.get("costs"))
     return "\n".join(lines).rstrip() + "\n"
@@ -116,6 +117,30 @@ def errors_section(studies: Sequence[Json]) -> list[str]:
         "among the false positives, beside what it would be by chance."
     )
     return ["## False positives on misclassified pixels (D1, D2)", "", text, "", *lines]
+
+
+def probability_section(studies: Sequence[Json]) -> list[str]:
+    """G4: ECE and Brier score of every score that lies in [0, 1]."""
+    lines = []
+    for title, own in by_set(studies).items():
+        first = own[0]
+        body = []
+        for name, row in first["rows"].items():
+            found = row.get("probability")
+            if found:
+                figures = [f"{found[key]:.4f}" for key in ("ece", "ece_equal_mass", "brier", "brier_of_prevalence")]
+                body.append([f"*{name}* (control)" if row["kind"] == "control" else name, *figures])
+        if body:
+            head = ["score", "ECE", "ECE, bins of equal mass", "Brier score", "of the prevalence"]
+            lines += [f"{title}, seed {first['seed']}:", "", *table(head, body)]
+    if not lines:
+        return []
+    text = (
+        "Scores in [0, 1] read as probabilities. PGAN's is the logistic curve of its score that training fits on known "
+        "classes alone, each in turn taken for unknown, with a share of anomalies assumed beforehand; the other scores "
+        "were not made for it."
+    )
+    return ["## Scores as probabilities (G4)", "", text, "", *lines]
 
 
 def costs_section(costs: Json | None) -> list[str]:

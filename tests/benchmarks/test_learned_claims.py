@@ -53,7 +53,10 @@ def made(seed=0, key="no-bicyclist"):
         "set": key, "title": f"CamVid {key}", "seed": seed, "benchmark": "camvid", "frames": 233,
         "rows": {
             "pans": row("learned", 0.9),
-            "pgan": row("learned", probability={"gain": {"value": 0.01, "ci95": [0.005, 0.02]}}),
+            "pgan": row("learned", probability={
+                "ece": 0.0123, "ece_equal_mass": 0.02, "brier": 0.08, "brier_of_prevalence": 0.09,
+                "gain": {"value": 0.01, "ci95": [0.005, 0.02]},
+            }),
             "dicnet": row("learned", errors=errors(0.0)),
             "msp": row(errors=errors(0.3)), "max_logit": row(errors=errors(-0.2)),
         },
@@ -221,6 +224,7 @@ def test_the_page_names_frames_seeds_tier_and_every_check(claims, answers):
     assert claimed == ["G4", "D1", "D1", "D2", "D2", "D2", "P1", "P1", "P1", "P1", "P2", "P3"]
     assert "| pans | 2.00 | 0.00 | 5.00 | 0.25 |" in text
     assert "## False positives on misclassified pixels" in text
+    assert "| pgan | 0.0123 | 0.0200 | 0.0800 | 0.0900 |" in text
     bare = copy.deepcopy(studies)
     for one in bare:
         for name in one["rows"]:
