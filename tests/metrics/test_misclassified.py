@@ -219,6 +219,16 @@ def test_paired_difference_shares_its_resamples():
         judged_difference(images, foreign)
 
 
+def test_a_comparison_without_anomalies_or_frames_is_refused_in_one_line():
+    clean = JudgedImages()
+    score, label, judged = frame(0)
+    label[label == 1] = 0
+    clean.add(count_judged(count_scores(score, label), score, label, judged), "a")
+    for images in (JudgedImages(), clean):
+        with pytest.raises(DataError, match="nothing to compare"):
+            judged_difference(images, images)
+
+
 def test_one_group_has_no_interval():
     images = JudgedImages()
     score, label, judged = frame(0)

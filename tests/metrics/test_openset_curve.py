@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anomseg.errors import CompatibilityError, DataError, FrameError
+from anomseg.errors import CompatibilityError, ConfigError, DataError, FrameError
 from anomseg.metrics import OpenSetCurve, OpenSetIoU, PixelCurve
 
 CLASSES = 4
@@ -101,3 +101,13 @@ def test_void_frames_count_as_frames_alone():
     assert state.frames == ["a"]
     assert np.isnan(state.closed()).all()
     assert np.isnan(state.at(0.1).tpr)
+
+
+def test_as_many_classes_as_the_keys_tell_apart():
+    most = 1365
+    state = OpenSetCurve(most)
+    state.update(np.array([0, most - 1]), np.array([1.0, 9.0], np.float32), np.array([0, most]))
+    assert (state.at(5.0).tpr, state.at(5.0).fpr, state.closed()[0]) == (1.0, 0.0, 1.0)
+    for count in (0, most + 1):
+        with pytest.raises(ConfigError, match="1 to 1365 classes"):
+            OpenSetCurve(count)

@@ -119,7 +119,7 @@ def judged_difference(
         fpr: See `judged_intervals`.
 
     Raises:
-        DataError: Frames, groups, or the pixels judged right and wrong differ.
+        DataError: Frames, groups, or the pixels judged right and wrong differ, or there is nothing to compare.
     """
     if _pixels(first) != _pixels(second):
         raise DataError(
@@ -127,10 +127,13 @@ def judged_difference(
             "the same frames"
         )
     pair = [(_groups(images), images) for images in (first, second)]
-    count = len(pair[0][0].names)
+    common = pair[0][0]
+    if not (common.anomaly.any() and (common.right.any() or common.wrong.any())):
+        raise DataError("no anomalous or no judged pixels, so there is nothing to compare; check the label table")
+    count = len(common.names)
     point = [_figures(groups, np.ones((1, count)), images, fpr) for groups, images in pair]
     difference = {name: float(point[0][name][0] - point[1][name][0]) for name in JUDGED_FIGURES}
-    reason = _reason(pair[0][0])
+    reason = _reason(common)
     if reason:
         return PairedDifference(difference, Intervals(None, reason, level, 0, 0, count))
     weights = resample_weights(count, samples, seed)

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from anomseg.errors import CompatibilityError
+from anomseg.errors import CompatibilityError, ConfigError
 from anomseg.metrics.counts import Counts, Keys, keys_at_least, run_lengths, score_keys, scores_of_keys
 from anomseg.metrics.frames import FrameLedger
 from anomseg.metrics.inputs import as_numpy, check_finite, check_same_shape, check_values
@@ -27,6 +27,7 @@ from anomseg.types import VOID
 _DROPPED_BITS = 12
 _GRID = 1 << (32 - _DROPPED_BITS)
 _KINDS = 3
+_MOST_CLASSES = ((1 << 32) // _GRID - 1) // _KINDS
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,10 @@ class OpenSetCurve:
     """Additive state of open-set IoU over all thresholds of a grid.
 
     Args:
-        num_classes: Number K of known classes, below 1365.
+        num_classes: Number K of known classes, 1 to 1365.
+
+    Raises:
+        ConfigError: K is out of that range, which keys of 32 bits set.
 
     Example:
         >>> state = OpenSetCurve(1)
@@ -63,6 +67,8 @@ class OpenSetCurve:
     """
 
     def __init__(self, num_classes: int) -> None:
+        if not 1 <= num_classes <= _MOST_CLASSES:
+            raise ConfigError(f"open-set IoU counts 1 to {_MOST_CLASSES} classes, got {num_classes}")
         self.num_classes = num_classes
         self._frames = FrameLedger()
         # One key for each pair of kind and grid score. A pixel's kind is its class where that is predicted, K more
