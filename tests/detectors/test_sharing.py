@@ -8,7 +8,9 @@ from anomseg.detectors import create_detector
 from anomseg.detectors.pans import PAnS
 from anomseg.detectors.sharing import share_networks
 from anomseg.evaluation import evaluate
+from anomseg.segmenters import run_as
 from anomseg.segmenters.erfnet_pyramid import ERFNetPyramid
+from anomseg.segmenters.pspnet import PSPNet
 
 
 @pytest.fixture
@@ -28,6 +30,24 @@ def test_equal_networks_become_one_and_others_stay(network):
     assert owners[1].segmenter is other
     assert owners[2].segmenter is resized
     assert owners[3].segmenter is other
+
+
+def test_equal_weights_do_not_make_networks_equal(network):
+    torch.manual_seed(0)
+    options = {"backbone": "resnet18", "bottleneck": 8, "width": 4, "classifier": "cosine", "size": (32, 48)}
+    plain, leaky, again = (
+        PSPNet(["a", "b"], norm_activation=kind, **options).eval() for kind in ("bn_relu", "bn_leaky", "bn_relu")
+    )
+    for one in (leaky, again):
+        one.load_state_dict(plain.state_dict())
+    assert plain.fingerprint() == leaky.fingerprint()
+    short, long, longer = (
+        run_as(copy.deepcopy(network), precision=kind) for kind in ("bfloat16", "float16", "float16")
+    )
+    owners = [PAnS.of(one) for one in (plain, leaky, again, short, long, longer)]
+    share_networks(owners, None)
+    shared = [owner.segmenter for owner in owners]
+    assert [shared.index(one) for one in shared] == [0, 1, 0, 3, 4, 4]
 
 
 def test_a_run_passes_an_equal_network_once(network, tmp_path, monkeypatch):

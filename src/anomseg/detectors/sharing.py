@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Iterable
 
 from anomseg.detectors.base import Detector
 from anomseg.segmenters.base import Segmenter
+from anomseg.segmenters.wrapping import WrappedSegmenter
 
 
 def share_networks(detectors: Iterable[Detector], segmenter: Segmenter | None) -> None:
-    """Put one network in the place of all that are equal to it: same kind, classes, working size and weights.
+    """Put one network in the place of all that are equal to it: kind, options, classes, size, weights, way of running.
 
     Args:
         detectors: Detectors; those that own the network they score may be given an equal one in its place.
@@ -28,4 +30,11 @@ def share_networks(detectors: Iterable[Detector], segmenter: Segmenter | None) -
 
 
 def _key(network: Segmenter) -> Hashable:
-    return network.registry_name, network.classes, network.size, network.fingerprint()
+    """What makes two networks answer alike; options count, as activations and means of pixels are no weights."""
+    inside, run = network, []
+    while isinstance(inside, WrappedSegmenter):
+        run.append((inside.registry_name, inside.execution()))
+        inside = inside.inner
+    options = {key: value for key, value in inside.config().items() if key != "size"}
+    text = json.dumps([run, options], sort_keys=True, default=str)
+    return inside.registry_name, network.classes, network.size, text, network.fingerprint()
