@@ -54,6 +54,12 @@ def test_mean_of_the_map_is_the_training_loss():
     torch.testing.assert_close(smooth, F.smooth_l1_loss(student, teacher))
 
 
+def test_the_largest_channel_alone():
+    teacher, student = pair()
+    squares = ((teacher - student) ** 2).numpy()
+    assert (feature_discrepancy(teacher, student, "max").numpy() == squares.max(axis=1)).all()
+
+
 def test_cosine_by_hand():
     teacher, student = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1), torch.tensor([4.0, 3.0]).view(1, 2, 1, 1)
     assert feature_discrepancy(teacher, student, "cosine").item() == pytest.approx(1 - 24 / 25, abs=1e-6)

@@ -257,3 +257,11 @@ def test_bad_recipes_are_told_before_anything_starts(place, change, message, tmp
     with pytest.raises(ConfigError, match=message):
         train("camvid-dicnet", tmp_path / "out", overrides(place, **change), quiet=True)
     assert not (tmp_path / "out" / "stages").exists()
+
+
+def test_it_may_score_by_another_distance_than_it_learned(trained, place):
+    more = {"stages.student.module.score": "max"}
+    train("camvid-dicnet", place / "max", overrides(place, **more), quiet=True)
+    learned, other = load_detector(trained[0]), load_detector(place / "max")
+    assert (learned.distance, other.distance) == ("mse", "max")
+    assert learned.student.fingerprint() == other.student.fingerprint()

@@ -40,7 +40,8 @@ class DiCNet(Detector):
             intent, brings every channel to mean 0 and deviation 1; ``"affine"``, what its code does, takes the batch
             norm's output; ``"none"``, what goes into the batch norm. It belongs to a training, and is not changed
             afterwards.
-        distance: ``"mse"``, ``"cosine"`` or ``"smooth_l1"``, see `feature_discrepancy`.
+        distance: ``"mse"`` as published, ``"cosine"``, ``"smooth_l1"`` or ``"max"``, see `feature_discrepancy`. It may
+            differ from the one of the training.
         align_corners: From cells to pixels as published; false is the way other detectors do it.
         normalise: ``"image"`` stretches each map to [0, 1], as the published code does: figures pooled over images
             then mean little.

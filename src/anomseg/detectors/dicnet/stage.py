@@ -51,7 +51,8 @@ class StudentConfig:
         feature: The teacher's feature map; ``auto`` is the one before the classifier, without its activation if it can
             be had.
         teacher_norm: ``standardized``, ``affine`` or ``none``, see `DiCNet`.
-        distance: ``mse``, ``cosine`` or ``smooth_l1``.
+        distance: What is learned: ``mse``, ``cosine``, ``smooth_l1`` or ``max``.
+        score: The distance by which the detector scores; that of the training where not given.
         encoder: The student's encoder, see `Student`.
         width: Channels of its stem.
         branch: Channels of its pooling.
@@ -63,6 +64,7 @@ class StudentConfig:
     feature: str = AUTO
     teacher_norm: TeacherNorm = "standardized"
     distance: Distance = "mse"
+    score: Distance | None = None
     encoder: Encoder = "resnet34"
     width: int = 64
     branch: int = 512
@@ -72,6 +74,8 @@ class StudentConfig:
     def __post_init__(self) -> None:
         one_of("teacher_norm", self.teacher_norm, NORMS)
         one_of("distance", self.distance, DISTANCES)
+        if self.score is not None:
+            one_of("score", self.score, DISTANCES)
 
 
 class StudentStage:
@@ -231,7 +235,7 @@ class StudentStage:
             feature,
             target,
             teacher_norm=self.config.teacher_norm,
-            distance=self.config.distance,
+            distance=self.config.score or self.config.distance,
             attached=self.config.attached,
         )
         frames = [frame for store in self.data.labelled.stores[:-1] for frame in store.frames]
