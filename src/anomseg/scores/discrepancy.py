@@ -21,8 +21,8 @@ def feature_discrepancy(teacher: Tensor, student: Tensor, distance: Distance = "
 
     ``mse`` is ``(1/C) sum_c (T_c - S_c)^2``, the published score, whose mean over all cells is the training loss.
     ``smooth_l1`` is quadratic below 1 and linear above, also a mean over channels; ``cosine`` is 1 minus the cosine of
-    the two vectors, which forgets their lengths; ``max`` is ``max_c (T_c - S_c)^2``, for which one channel that is not as
-    expected is enough. All are 0 where both agree, and symmetric.
+    the two vectors, which forgets their lengths; ``max`` is ``max_c (T_c - S_c)^2``, for which one odd channel is
+    enough. All are 0 where both agree, and symmetric.
 
     Args:
         teacher: ``(B, C, *S)`` float.
