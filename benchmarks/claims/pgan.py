@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,6 +79,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--held-out", default="bicyclist", help="the class that is the anomaly")
     parser.add_argument("--steps", type=int, default=120, help="optimiser steps of each version")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the learning curve; ablations: the first")
+    parser.add_argument("--versions", nargs="+", default=["*"], help="patterns of the versions to measure")
     parser.add_argument("--work", type=Path, default=Path("runs/claims-pgan"), help="where everything is kept")
     parser.add_argument(
         "--cache", type=Path, default=None, help="feature cache to share; below the work folder if none"
@@ -93,9 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is left, then write the page."""
     options = parsed(arguments)
     cache = options.cache or options.work / "features"
-    setup = Setup(
-        options.data, options.host, options.held_out, options.work, cache, options.steps, tuple(options.seeds)
-    )
+    seeds, versions = tuple(options.seeds), tuple(options.versions)
+    setup = Setup(options.data, options.host, options.held_out, options.work, cache, options.steps, seeds, versions)
 
     def plan() -> list[Step]:
         return [
@@ -119,6 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command = f"python benchmarks/claims/pgan.py --data DATA --host {options.host} --held-out {options.held_out}"
         command += f" --steps {options.steps} --seeds {' '.join(map(str, options.seeds))}"
+        if versions != ("*",):
+            command += f" --versions {shlex.join(versions)}"
         write_text(options.doc, page(setup, collect(setup), command))
     except AnomsegError as error:
         sys.stdout.write(f"{error}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from learned_plan import Step
@@ -72,6 +73,7 @@ class Setup:
         cache: Folder of the feature cache that all versions share.
         steps: Optimiser steps of each version.
         seeds: Seeds of the learning curve and of the recipe's version; the others have the first one.
+        versions: Patterns of the keys of those that are measured, beside the recipe's own.
     """
 
     data: Path
@@ -81,6 +83,7 @@ class Setup:
     cache: Path
     steps: int
     seeds: tuple[int, ...]
+    versions: tuple[str, ...] = ("*",)
 
     def folder(self, version: Version, seed: int) -> Path:
         """Folder of a trained version."""
@@ -89,8 +92,9 @@ class Setup:
     def wanted(self) -> list[tuple[Version, int]]:
         """Versions and seeds, the most telling first."""
         first, *others = self.seeds
-        curve = [one for one in VERSIONS if one.group == CURVE]
-        rest = [one for one in VERSIONS if one.group not in ("", CURVE)]
+        chosen = [one for one in VERSIONS if any(fnmatch(one.key, pattern) for pattern in self.versions)]
+        curve = [one for one in chosen if one.group == CURVE]
+        rest = [one for one in chosen if one.group not in ("", CURVE)]
         base = VERSIONS[0]
         return [
             (base, first),

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,10 @@ def test_what_was_not_measured_is_undecided(claims, setup):
     empty = {**figures, "rows": {}, "less": {}, "annotated": {}}
     assert {one.word for one in claims[1].checks(setup, empty)} == {"undecided"}
     assert "not measured" in claims[1].page(setup, empty, "COMMAND")
+
+
+def test_versions_may_be_chosen_and_then_have_a_run_of_their_own(setup):
+    few = replace(setup, versions=("annotated-*", "tree-none"))
+    keys = {version.key for version, _ in few.wanted()}
+    assert keys == {"base", "tree-none", *(f"annotated-{count}" for count in (1, 5, 20, 50))}
+    assert few.run() != setup.run()
