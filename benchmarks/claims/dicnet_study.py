@@ -33,11 +33,13 @@ class Histograms:
         names: The classes.
         counts: ``(blocks, classes, bins)`` int64.
         seen: Frames that are counted.
+        networks: Hashes of the teacher and the student that they are counted with.
     """
 
     names: tuple[str, ...]
     counts: NDArray[np.int64]
     seen: list[str] = field(default_factory=list)
+    networks: str = ""
 
     @classmethod
     def empty(cls, names: Sequence[str], frames: int) -> Histograms:
@@ -53,14 +55,16 @@ class Histograms:
     def save(self, path: Path) -> None:
         """Write it, atomically."""
         stream = io.BytesIO()
-        np.savez_compressed(stream, counts=self.counts, names=np.array(self.names), seen=np.array(self.seen, dtype=str))
+        texts = {"names": self.names, "seen": self.seen, "networks": self.networks}
+        np.savez_compressed(stream, counts=self.counts, **{key: np.array(text, str) for key, text in texts.items()})
         write_bytes(path, stream.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> Histograms:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as stored:
-            return cls(tuple(map(str, stored["names"])), stored["counts"], list(map(str, stored["seen"])))
+            networks = str(stored["networks"]) if "networks" in stored else ""
+            return cls(tuple(map(str, stored["names"])), stored["counts"], list(map(str, stored["seen"])), networks)
 
 
 def measure(
@@ -80,12 +84,20 @@ def measure(
         names: Classes of those maps.
         path: Where it is kept.
         progress: Called with the id of each frame.
+
+    Raises:
+        DataError: What is kept is of other classes, frames or networks.
     """
+    detector.require_fitted()
     found = Histograms.load(path) if path.is_file() else Histograms.empty(names, len(frames))
     fresh = Histograms.empty(names, len(frames))
     if found.names != fresh.names or found.counts.shape != fresh.counts.shape:
         raise DataError(f"{path} is of other classes or frames; remove it to measure anew")
-    network = detector.segmenter or segmenter
+    network, student = detector.segmenter or segmenter, detector.student
+    networks = " ".join(one.fingerprint() for one in (network, student) if one is not None)
+    if found.seen and found.networks != networks:
+        raise DataError(f"{path} is of another teacher or student; remove it to measure anew")
+    found.networks = networks
     for position, frame in enumerate(frames):
         if frame.id in found.seen:
             continue

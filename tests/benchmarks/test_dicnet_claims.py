@@ -112,6 +112,10 @@ def test_measured_in_two_goes_is_measured_in_one(claims, tmp_path):
     assert len(calls) == 2
     with pytest.raises(DataError, match="other classes or frames"):
         study.measure(detector, None, frames(), names[:3], tmp_path / "broken.npz")
+    with torch.no_grad():
+        next(detector.student.parameters()).add_(1.0)
+    with pytest.raises(DataError, match="another teacher or student"):
+        study.measure(detector, None, frames(), names, tmp_path / "broken.npz")
 
 
 def test_the_page(claims, tmp_path):
