@@ -267,3 +267,23 @@ def test_faults_on_another_device_are_told_as_here_and_the_training_goes_on(tmp_
     resumed = Toy(optimiser(devices=2))
     run(resumed, tmp_path / "net", batch_size=4)
     torch.testing.assert_close(weights(resumed), weights(straight), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "bf17"}, "precision bf17 cannot be had"),
+        ({"accelerator": "abacus"}, "accelerator abacus"),
+        pytest.param(
+            {"accelerator": "cuda"},
+            "accelerator cuda",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="GPU"),
+        ),
+    ],
+)
+def test_devices_and_precisions_that_are_not_there_are_said_so_in_one_line(tmp_path, settings, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        run_training(
+            Toy(optimiser(**settings)), Pictures(), Pictures(2), folder=tmp_path / "net", batch_size=2, quiet=True
+        )
+    assert "\n" not in str(caught.value)

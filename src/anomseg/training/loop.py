@@ -16,6 +16,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -138,13 +139,18 @@ def _run(trainer: lightning.Trainer, work: Callable[[], object], folder: Path, v
 def _trainer(
     folder: Path, optimiser: OptimiserConfig, callbacks: list[Callback], quiet: bool, trains: bool = True
 ) -> lightning.Trainer:
-    """A trainer with checkpoints and logs, or one that only validates, on one device."""
+    """A trainer with checkpoints and logs, or one that only validates, on one device.
+
+    Raises:
+        ConfigError: There are no such devices here, or no such precision.
+    """
     several = trains and optimiser.devices > 1
     checkpoint = ModelCheckpoint(
         folder, "last", every_n_epochs=1, save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
     )
     bar = not quiet and sys.stdout.isatty()
-    return lightning.Trainer(
+    make = partial(
+        lightning.Trainer,
         accelerator=optimiser.accelerator,
         devices=optimiser.devices if several else 1,
         strategy=_strategy() if several else "auto",
@@ -166,6 +172,13 @@ def _trainer(
         use_distributed_sampler=False,  # ours share the samples already
         sync_batchnorm=several and _on_gpus(optimiser),
     )
+    try:
+        return make()
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigError(
+            f"{folder.name}.trainer: accelerator {optimiser.accelerator}, devices {optimiser.devices} and precision "
+            f"{optimiser.precision} cannot be had here ({' '.join(str(error).split())})"
+        ) from error
 
 
 def _strategy() -> Strategy:
