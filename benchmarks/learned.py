@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from learned_plan import Step, evaluations, trainings
-from learned_sets import UNTRAINED, Paths
+from learned_sets import SETS, UNTRAINED, Paths
 from learned_steps import run_all, shown
+from learned_variants import make_variants
 
 from anomseg.files import write_json
 
@@ -84,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     from anomseg.cli.main import run  # noqa: PLC0415 - heavy, and printing needs none of it
 
+    if options.what == "evaluate":
+        for one in SETS:
+            make_variants(one, one.seeds[0], paths)
     failed = run_all(plan, options.work / "locks", run)
     if failed:
         sys.stdout.write(f"not done: {', '.join(failed)}\n")

@@ -9,7 +9,21 @@ from typing import Any
 import learned_clean
 import learned_costs
 from learned_costs import split_counts
-from learned_sets import FITS, KEPT, METHODS, OF_NETWORKS, SETS, UNTRAINED, Bench, Paths, TrainingSet, row_name
+from learned_sets import (
+    FITS,
+    KEPT,
+    METHODS,
+    OF_NETWORKS,
+    OTHER,
+    SCORED,
+    SETS,
+    UNTRAINED,
+    VARIANTS,
+    Bench,
+    Paths,
+    TrainingSet,
+    row_name,
+)
 from learned_states import (
     brier_gain,
     difference,
@@ -77,7 +91,7 @@ def study_of(
     states: dict[str, PerImage] = {}
     cards: dict[str, Json] = {}
     judged: dict[str, JudgedImages] = {}
-    for network in ("host", KEPT):
+    for network in ("host", KEPT, OTHER):
         run = paths.run(one, seed, bench.name, network)
         for path in sorted(run.glob("*/metrics.json")):
             name = row_name(path.parent.name, network)
@@ -93,7 +107,7 @@ def study_of(
         return None, {}
     for name in rows:
         rows[name]["miou"] = closed_miou(one, seed, name, cards[name], paths)
-        rows[name]["training"] = training_of(paths.method(one, seed, name))
+        rows[name]["training"] = training_of(paths.method(one, seed, VARIANTS.get(name, (name,))[0]))
     every = {**shared, **states}
     study: Json = {
         "set": one.key,
@@ -117,7 +131,7 @@ def study_of(
     }
     study["works"] = {
         method.name: works(method.name, study, rows[method.name]["training"])
-        for method in METHODS
+        for method in SCORED
         if method.name in rows
     }
     return study, states
@@ -141,7 +155,7 @@ def logits_beside(name: str) -> tuple[str, ...]:
         (('pans-msp', 'pans-max_logit'), ('msp', 'max_logit'))
     """
     plain = ("msp", "max_logit")
-    attached = next(method.attached for method in METHODS if method.name == name)
+    attached = next(method.attached for method in SCORED if method.name == name)
     return plain if attached else tuple(f"{name}-{one}" for one in plain)
 
 
@@ -149,7 +163,7 @@ def pairs() -> list[tuple[str, str]]:
     """Which rows are compared: each method with its untrained version, its network's scores, fits and controls."""
     fitted = [name for name in FITS if name not in ALL_CONTROLS]
     found = []
-    for method in METHODS:
+    for method in SCORED:
         others = (f"{method.name}-{UNTRAINED}", *logits_beside(method.name), *fitted, *ALL_CONTROLS)
         found += [(method.name, other) for other in others]
     return found
@@ -189,7 +203,7 @@ def kind_of(name: str) -> str:
         return "untrained"
     if name in ALL_CONTROLS:
         return "control"
-    return "learned" if name in {method.name for method in METHODS} else "post-hoc"
+    return "learned" if name in {method.name for method in SCORED} else "post-hoc"
 
 
 def probability_part(card: Mapping[str, Any], state: PerImage) -> Json | None:

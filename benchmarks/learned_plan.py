@@ -13,8 +13,10 @@ from learned_sets import (
     LOGITS,
     METHODS,
     OF_NETWORKS,
+    OTHER,
     SETS,
     UNTRAINED,
+    VARIANTS,
     Bench,
     Method,
     Paths,
@@ -135,9 +137,9 @@ def fit_steps(one: TrainingSet, seed: int, paths: Paths) -> Iterator[Step]:
 
 
 def run_steps(bench: Bench, one: TrainingSet, seed: int, paths: Paths) -> Iterator[Step]:
-    """Two evaluations: all detectors that share the host's pass, and those of PAnS' own network.
+    """All detectors that share the host's pass, those of PAnS' own network, and variants of trained ones.
 
-    What does not depend on the seed, and the untrained versions, are evaluated with the first one only.
+    What does not depend on the seed, the untrained versions and the variants are evaluated with the first one only.
     """
     first = seed == one.seeds[0]
     versions = ("", f"-{UNTRAINED}") if first else ("",)
@@ -153,10 +155,13 @@ def run_steps(bench: Bench, one: TrainingSet, seed: int, paths: Paths) -> Iterat
     }
     fitted = [paths.fitted(one, seed, name) for name in fits_of(one, seed)]
     host, own = paths.host(one, seed), own_network(paths.method(one, seed, "pans"))
-    for network, segmenter, saved, plain in (
+    others = [paths.method(one, seed, f"{name}{version}") for name in VARIANTS for version in versions] if first else []
+    runs: list[tuple[str, Path, list[Path], tuple[str, ...]]] = [
         ("host", host, [*fitted, *trained[True]], (*LOGITS, *controls)),
         (KEPT, own, trained[False], LOGITS),
-    ):
+        *([(OTHER, host, others, ())] if others else []),
+    ]
+    for network, segmenter, saved, plain in runs:
         out = paths.run(one, seed, bench.name, network)
         words = evaluate_words(bench, paths, segmenter, [*map(str, saved), *plain])
         needs = (segmenter / "segmenter.json", *(folder / "detector.json" for folder in saved))

@@ -8,6 +8,8 @@ from pathlib import Path
 UNTRAINED = "untrained"
 KEPT = "pans-network"
 """Folder of the runs whose shared pass is that of PAnS' own network."""
+OTHER = "variants"
+"""Folder of the runs of `VARIANTS`."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,10 @@ METHODS = (
     Method("pgan", "camvid-pgan", "pgan", attached=True),
     Method("dicnet", "camvid-dicnet", "student", attached=True),
 )
+VARIANTS = {"dicnet-max": ("dicnet", {"distance": "max"})}
+"""Trained methods that score in another way: the method, and the options of the detector that differ."""
+SCORED = (*METHODS, Method("dicnet-max", "camvid-dicnet", "student", attached=True))
+"""Rows that are judged by the project's rule."""
 FITS = {
     "mahalanobis-fitted": "mahalanobis:feature=encoder",
     "knn-fitted": "knn:feature=encoder;rows=40000",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from learned_clean import THRESHOLDS
-from learned_sets import METHODS
+from learned_sets import METHODS, SCORED
 from learned_states import BLOCK
 from learned_tables import number, spread, table
 
@@ -224,7 +224,7 @@ def differences_table(studies: Sequence[Json]) -> list[str]:
 def verdict_lines(studies: Sequence[Json]) -> list[str]:
     """Whether each method works, by the project's rule, on every seed."""
     lines = []
-    for method in METHODS:
+    for method in SCORED:
         found = {one["seed"]: one["works"][method.name] for one in studies if method.name in one["works"]}
         if not found:
             continue

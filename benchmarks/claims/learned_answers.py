@@ -35,12 +35,13 @@ class Answer:
 
 def rivals(figures: Json) -> list[Answer]:
     """P2 and P3 as far as they go without SynthCP: what PAnS costs, and its false alarms on clean frames."""
-    costs = ((figures.get("costs") or {}).get("detectors") or {}).get("pans")
+    measured = figures.get("costs") or {}
+    costs = (measured.get("detectors") or {}).get("pans")
     told = "not measured yet"
     if costs:
         told = (
             f"PAnS: {(costs['network'] + costs['own']) / 1e6:.2f} M parameters, {costs['flops'] / 1e9:.1f} GFLOPs (a "
-            f"multiplication and an addition are two) and {costs['seconds']:.2f} s a frame, one thread"
+            f"multiplication and an addition are two) and {costs['seconds']:.2f} s a frame; threads: {measured['threads']}"
         )
     clean = figures.get("clean") or {}
     shares = (clean.get("shares") or {}).get("pans")
