@@ -41,7 +41,8 @@ def rivals(figures: Json) -> list[Answer]:
     if costs:
         told = (
             f"PAnS: {(costs['network'] + costs['own']) / 1e6:.2f} M parameters, {costs['flops'] / 1e9:.1f} GFLOPs (a "
-            f"multiplication and an addition are two) and {costs['seconds']:.2f} s a frame; threads: {measured['threads']}"
+            f"multiplication and an addition are two) and {costs['seconds']:.2f} s a frame; "
+            f"threads: {measured['threads']}"
         )
     clean = figures.get("clean") or {}
     shares = (clean.get("shares") or {}).get("pans")

@@ -130,9 +130,10 @@ def test_a_probability_must_tell_more_than_the_prevalence(claims):
 
 
 def test_what_needs_synthcp_is_undecided_and_says_why(answers):
-    costs = {"detectors": {"pans": {"network": 2_000_000, "own": 0, "flops": 5e9, "seconds": 0.25}}}
+    costs = {"threads": 3, "detectors": {"pans": {"network": 2_000_000, "own": 0, "flops": 5e9, "seconds": 0.25}}}
     clean = {"titles": {"idd": "IDD"}, "shares": {"pans": {"idd": {"recall": {"value": 0.25}}}}}
     found = answers.rivals({"costs": costs, "clean": clean})
+    assert found[0].why.endswith("threads: 3")
     assert {one.word for one in found} == {"undecided: SynthCP is not built yet"}
     assert "2.00 M parameters, 5.0 GFLOPs" in found[0].why
     assert "0.250 of IDD" in found[1].why
