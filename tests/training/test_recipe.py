@@ -150,3 +150,20 @@ def test_overrides_need_values():
         parse_overrides(["--seed"])
     with pytest.raises(ConfigError, match="no recipe override"):
         parse_overrides(["seed", "1"])
+
+
+@pytest.mark.parametrize("seed", ["x", "-1", "1.5", "true", "null"])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(ConfigError, match="seed is a whole number"):
+        load_recipe("bundled-segmenter", {"seed": seed})
+
+
+def test_one_stage_may_be_taken_by_its_bare_name():
+    assert load_recipe("camvid-pans", {"stages.pans.takes": "features"}).stages[1].takes == ("features",)
+
+
+def test_sources_that_all_have_no_share_are_refused():
+    sources = [{"benchmark": "camvid", "share": 0}]
+    recipe = load_recipe("bundled-segmenter", {"stages.segmenter.data.sources": sources})
+    with pytest.raises(ConfigError, match="every share is 0"):
+        SegmentationStage(recipe, recipe.stages[0])

@@ -45,6 +45,8 @@ class LabelledData:
         self.sources = [configure(SourceConfig, one, f"{config.name}.data.sources") for one in self.config.sources]
         if not self.sources:
             raise ConfigError(f"{config.name}.data.sources is empty; name at least one data set")
+        if not any(one.share for one in self.sources):
+            raise ConfigError(f"{config.name}.data.sources: every share is 0; give one of them more")
         self.validation = configure(SourceConfig, self.config.validation, f"{config.name}.data.validation")
         self.taught = TaughtClasses(self.config.space, self.config.held_out)
         every = [*self.sources, self.validation]

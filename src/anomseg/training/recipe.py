@@ -153,15 +153,15 @@ def load_recipe(what: str | Path, overrides: Mapping[str, Any] | None = None) ->
             raise ConfigError(f"each stage of {what} needs a 'name' and a 'stage'")
         _check_keys(raw, [field.name for field in fields(StageConfig)], f"key of stage {raw['name']}")
         parts = {"module": {}, "data": {}, "trainer": {}, **raw}
-        stages.append(StageConfig(**{**parts, "takes": tuple(raw.get("takes") or ())}))
+        takes = raw.get("takes") or ()
+        stages.append(StageConfig(**{**parts, "takes": (takes,) if isinstance(takes, str) else tuple(takes)}))
     names = [stage.name for stage in stages]
     for position, stage in enumerate(stages):
         for taken in stage.takes:
             if taken not in names[:position]:
                 raise ConfigError(f"stage {stage.name} takes {taken!r}, which no earlier stage gives")
-    return Recipe(
-        str(tree.get("recipe", Path(what).stem)), int(tree.get("seed", 0)), dict(tree["roots"]), tuple(stages)
-    )
+    seed = _whole_number("seed", tree.get("seed", 0))
+    return Recipe(str(tree.get("recipe", Path(what).stem)), seed, dict(tree["roots"]), tuple(stages))
 
 
 def configure(cls: type[Config], values: Mapping[str, Any], what: str) -> Config:
@@ -207,6 +207,12 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, str]:
             value = rest.pop(0)
         overrides[key] = value
     return overrides
+
+
+def _whole_number(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigError(f"{name} is a whole number from 0, got {value!r}")
+    return value
 
 
 def _check_keys(values: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
