@@ -167,3 +167,11 @@ def test_sources_that_all_have_no_share_are_refused():
     recipe = load_recipe("bundled-segmenter", {"stages.segmenter.data.sources": sources})
     with pytest.raises(ConfigError, match="every share is 0"):
         SegmentationStage(recipe, recipe.stages[0])
+
+
+def test_the_folder_of_a_data_set_that_is_not_read_is_refused():
+    with pytest.raises(ConfigError, match=r"unknown data set of camvid-pans 'camvd'.*did you mean 'camvid'"):
+        load_recipe("camvid-pans", {"roots.camvd": "CamVid"})
+    sources = "[{benchmark: idd_lite, split: train}]"
+    plan = load_recipe("camvid-pans", {"roots.idd_lite": "IDD", "stages.features.data.sources": sources})
+    assert plan.roots["idd_lite"] == "IDD"

@@ -144,6 +144,7 @@ def load_recipe(what: str | Path, overrides: Mapping[str, Any] | None = None) ->
     if not isinstance(tree, dict) or not isinstance(tree.get("stages"), list) or not tree["stages"]:
         raise ConfigError(f"{what} needs a mapping with a list of 'stages'")
     tree.setdefault("roots", {})
+    named = set(tree["roots"] or {})
     for key, value in (overrides or {}).items():
         _override(tree, key, value)
     _check_keys(tree, ("recipe", "seed", "roots", "stages"), "recipe key")
@@ -155,6 +156,7 @@ def load_recipe(what: str | Path, overrides: Mapping[str, Any] | None = None) ->
         parts = {"module": {}, "data": {}, "trainer": {}, **raw}
         takes = raw.get("takes") or ()
         stages.append(StageConfig(**{**parts, "takes": (takes,) if isinstance(takes, str) else tuple(takes)}))
+    _check_keys(tree["roots"] or {}, sorted(named | _data_sets(stages)), f"data set of {what}")
     names = [stage.name for stage in stages]
     for position, stage in enumerate(stages):
         for taken in stage.takes:
@@ -162,6 +164,17 @@ def load_recipe(what: str | Path, overrides: Mapping[str, Any] | None = None) ->
                 raise ConfigError(f"stage {stage.name} takes {taken!r}, which no earlier stage gives")
     seed = _whole_number("seed", tree.get("seed", 0))
     return Recipe(str(tree.get("recipe", Path(what).stem)), seed, dict(tree["roots"]), tuple(stages))
+
+
+def _data_sets(stages: Sequence[StageConfig]) -> set[str]:
+    """Names of the data sets that stages read."""
+    found = set()
+    for stage in stages:
+        sources = stage.data.get("sources")
+        for one in [*(sources if isinstance(sources, list) else []), stage.data.get("validation")]:
+            if isinstance(one, Mapping) and "benchmark" in one:
+                found.add(str(one["benchmark"]))
+    return found
 
 
 def configure(cls: type[Config], values: Mapping[str, Any], what: str) -> Config:
