@@ -201,7 +201,7 @@ def test_evaluation_says_what_the_network_was_taught_and_what_its_encoder_may_ha
         ({"module.start": "net"}, ConfigError, "give start or encoder_start, not both"),
         ({"module.network": "pspnet", "module.options": "{}", "data.batch_size": "1"}, ConfigError, "at least 2"),
         ({"data.held_out": "[cyclist]"}, ConfigError, "did you mean 'bicyclist'"),
-        ({"trainer.optimiser": "adam"}, ConfigError, "optimiser"),
+        ({"trainer.optimiser": "rmsprop"}, ConfigError, "optimiser"),
     ],
 )
 def test_wrong_settings_are_one_line_before_anything_starts(settings, change, error, message, tmp_path):
