@@ -43,6 +43,35 @@ class OpenSetResult:
     frames: int
 
 
+def open_set_inputs(
+    prediction: Any, score: Any, target: Any, classes: int, frame: str | None
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
+    """A frame of open-set segmentation as arrays, checked.
+
+    Args:
+        prediction: Known classes 0 .. K - 1 of any shape, NumPy or tensor.
+        score: Finite scores, same shape.
+        target: Known classes, K = anomaly, 255 void, same shape.
+        classes: K.
+        frame: The frame's id.
+
+    Returns:
+        Prediction, score, target, and where the target is not void.
+
+    Raises:
+        FrameError: Shapes differ, scores are not finite or a value is not in the table.
+    """
+    predicted, scores, targets = as_numpy(prediction), as_numpy(score), as_numpy(target)
+    check_same_shape(predicted, targets, "prediction and target", frame)
+    check_same_shape(scores, targets, "score and target", frame)
+    check_finite(scores, frame)
+    valid = targets != VOID
+    in_table = ~valid | ((targets >= 0) & (targets <= classes))
+    check_values(targets, in_table, frame, f"classes 0..{classes - 1}, {classes} anomaly, 255 void")
+    check_prediction(predicted, valid, classes, frame)
+    return predicted, scores, targets, valid
+
+
 class OpenSetIoU:
     """Additive state of open-set IoU, pooled over all pixels.
 
@@ -83,15 +112,8 @@ class OpenSetIoU:
             DataError: The frame was counted before.
         """
         self._frames.check(frame)
-        predicted, scores, targets = as_numpy(prediction), as_numpy(score), as_numpy(target)
-        check_same_shape(predicted, targets, "prediction and target", frame)
-        check_same_shape(scores, targets, "score and target", frame)
-        check_finite(scores, frame)
         classes = self.num_classes
-        valid = targets != VOID
-        in_table = ~valid | ((targets >= 0) & (targets <= classes))
-        check_values(targets, in_table, frame, f"classes 0..{classes - 1}, {classes} anomaly, 255 void")
-        check_prediction(predicted, valid, classes, frame)
+        predicted, scores, targets, valid = open_set_inputs(prediction, score, target, classes, frame)
         known = valid & (targets != classes)
         rejected = scores.astype(np.float64) > self.threshold
         self._open += confusion_matrix(targets[valid], np.where(rejected, classes, predicted)[valid], classes + 1)

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from anomseg.errors import CompatibilityError, ConfigError
 from anomseg.metrics.counts import Counts, Keys, keys_at_least, run_lengths, score_keys, scores_of_keys
 from anomseg.metrics.frames import FrameLedger
-from anomseg.metrics.inputs import as_numpy, check_finite, check_same_shape, check_values
+from anomseg.metrics.openset import open_set_inputs
 from anomseg.metrics.paged import PagedCounter
-from anomseg.metrics.segmentation import check_prediction
 from anomseg.metrics.statefile import open_state, write_state
 from anomseg.types import VOID
 
@@ -95,15 +94,8 @@ class OpenSetCurve:
             DataError: The frame was counted before.
         """
         self._frames.check(frame)
-        predicted, scores, targets = as_numpy(prediction), as_numpy(score), as_numpy(target)
-        check_same_shape(predicted, targets, "prediction and target", frame)
-        check_same_shape(scores, targets, "score and target", frame)
-        check_finite(scores, frame)
-        classes, valid = self.num_classes, targets != VOID
-        in_table = ~valid | ((targets >= 0) & (targets <= classes))
-        check_values(targets, in_table, frame, f"classes 0..{classes - 1}, {classes} anomaly, 255 void")
-        check_prediction(predicted, valid, classes, frame)
-        self.add(pixel_kinds(predicted, targets, classes), scores.astype(np.float32, copy=False), frame)
+        predicted, scores, targets, _ = open_set_inputs(prediction, score, target, self.num_classes, frame)
+        self.add(pixel_kinds(predicted, targets, self.num_classes), scores.astype(np.float32, copy=False), frame)
 
     def add(self, kinds: PixelKinds, score: NDArray[np.float32], frame: str | None = None) -> None:
         """Count one frame whose pixels have been told apart already, see `update`.
