@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from torch.utils.data import Dataset
 
 from anomseg.errors import ConfigError, unknown_name
 from anomseg.files import write_json
-from anomseg.segmenters import Segmenter, load_segmenter, save_segmenter
+from anomseg.segmenters import Segmenter, save_segmenter
 from anomseg.segmenters.base import weights_hash
 from anomseg.segmenters.trainable import EncoderNetwork
 from anomseg.training.bounds import check_bounds
 from anomseg.training.data_of_stage import INDEX, NETWORK
 from anomseg.training.feature_cache import FEATURES, FeatureCache, Kind, stored_layers
 from anomseg.training.labelled_data import LabelledData
-from anomseg.training.network import build_network, check_network, start_of
+from anomseg.training.network import build_network, check_network, start_of, trained_network
 from anomseg.training.options import NetworkConfig
 from anomseg.training.recipe import Recipe, StageConfig, configure
 
@@ -95,10 +95,11 @@ class FeaturesStage:
         self.data.stores  # noqa: B018 - found now, so that a wrong folder is told now
 
     def _segmenter(self) -> Segmenter:
-        network = self.network
-        if network.start:  # any kind of network will do
-            network = replace(network, network=load_segmenter(network.start).registry_name)
-        segmenter = build_network(network, self.name, self.data.taught, self.data.seed).eval()
+        taught = self.data.taught
+        if self.network.start:  # any kind of network will do
+            segmenter = trained_network(self.network.start, self.name, taught).eval()
+        else:
+            segmenter = build_network(self.network, self.name, taught, self.data.seed).eval()
         for layer in self.config.layers:
             if layer not in segmenter.feature_info:
                 raise unknown_name(f"feature of {segmenter.registry_name}", layer, segmenter.feature_info)
@@ -115,7 +116,7 @@ class FeaturesStage:
         del taken
         began = time.perf_counter()
         segmenter = self._segmenter()
-        origin = {**start_of(self.network, segmenter), **_only_held_out(self.data.record())}
+        origin = {**start_of(self.network, segmenter), **self.data.withheld()}
         cache = FeatureCache(self._place(folder, segmenter))
         count = len(self.data.stores[-1])
         done = 0
@@ -177,7 +178,7 @@ class FeaturesStage:
         if isinstance(segmenter, EncoderNetwork):
             maps = segmenter.encoder_maps(image)
         else:
-            maps = dict(segmenter(image, features=layers).features)
+            maps = segmenter.feature_maps(image, layers)
         sample |= {FEATURES + name: maps[name][0] for name in layers}
         return sample | ({"image": image[0]} if self.config.images else {})
 
@@ -188,7 +189,3 @@ def _missing(cache: FeatureCache, kind: Kind, total: int, quiet: bool) -> Iterat
 
     wanted = [index for index in range(total) if not cache.path(kind, index).is_file()]
     yield from track(wanted, f"features: {kind}", disable=quiet or not wanted)
-
-
-def _only_held_out(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {"held_out": record["held_out"]} if "held_out" in record else {}

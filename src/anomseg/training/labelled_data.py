@@ -16,6 +16,7 @@ from anomseg.training.label_table import LabelTable, TaughtClasses
 from anomseg.training.labelled import CropDataset, FrameStore, LabelledConfig, SourceConfig, load_source
 from anomseg.training.recipe import Recipe, StageConfig, configure
 from anomseg.training.whole_images import WholeImages
+from anomseg.types import Frame
 
 
 class LabelledData:
@@ -99,9 +100,17 @@ class LabelledData:
         found: dict[str, Any] = {
             "data": {f"{one.benchmark}/{one.split}": len(store) for one, store in zip(every, self.stores, strict=True)}
         }
-        if self.config.held_out:
-            found["held_out"] = {"classes": list(self.config.held_out), "images": self.config.held_out_images}
-        return found
+        return found | self.withheld()
+
+    def withheld(self) -> dict[str, Any]:
+        """The part of the record on held-out classes; empty where there are none."""
+        if not self.config.held_out:
+            return {}
+        return {"held_out": {"classes": list(self.config.held_out), "images": self.config.held_out_images}}
+
+    def training_frames(self) -> list[Frame]:
+        """The frames of all training sources."""
+        return [frame for store in self.stores[:-1] for frame in store.frames]
 
 
 def _space(benchmark: str) -> LabelSpace:

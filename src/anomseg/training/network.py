@@ -63,18 +63,7 @@ def build_network(config: NetworkConfig, stage: str, taught: TaughtClasses, seed
         DataError: A file is missing.
     """
     if config.start:
-        segmenter = load_segmenter(config.start)
-        if segmenter.registry_name != config.network:
-            raise CompatibilityError(
-                f"{config.start} is of the network {segmenter.registry_name}, not {config.network}; "
-                f"set {stage}.module.network"
-            )
-        if segmenter.classes != taught.names:
-            raise CompatibilityError(
-                f"{config.start} knows other classes ({', '.join(segmenter.classes)}) than {stage} "
-                f"teaches ({', '.join(taught.names)})"
-            )
-        return segmenter
+        return trained_network(config.start, stage, taught, config.network)
     torch.manual_seed(seed)
     segmenter = SEGMENTERS.create(
         config.network, classes=taught.names, palette=taught.palette or None, **dict(config.options)
@@ -84,6 +73,31 @@ def build_network(config: NetworkConfig, stage: str, taught: TaughtClasses, seed
         if not isinstance(segmenter, StartableEncoder):
             raise ConfigError(f"{stage}.module: {config.network} has no encoder that encoder_start sets")
         segmenter.load_encoder(load_checkpoint(encoder_checkpoint(start)), start)
+    return segmenter
+
+
+def trained_network(start: str, stage: str, taught: TaughtClasses, kind: str | None = None) -> Segmenter:
+    """A network that is trained already.
+
+    Args:
+        start: What `load_segmenter` takes.
+        stage: The stage's name, for messages.
+        taught: The classes that it has to know.
+        kind: Registered name that it has to be of; any will do where not given.
+
+    Raises:
+        CompatibilityError: It is another kind of network, or knows other classes.
+    """
+    segmenter = load_segmenter(start)
+    if kind is not None and segmenter.registry_name != kind:
+        raise CompatibilityError(
+            f"{start} is of the network {segmenter.registry_name}, not {kind}; set {stage}.module.network"
+        )
+    if segmenter.classes != taught.names:
+        raise CompatibilityError(
+            f"{start} knows other classes ({', '.join(segmenter.classes)}) than {stage} "
+            f"teaches ({', '.join(taught.names)})"
+        )
     return segmenter
 
 

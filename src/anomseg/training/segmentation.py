@@ -117,9 +117,7 @@ class SegmentationStage:
         """What the network, not yet trained here, is not taught, and what it starts from."""
         if self.data.cached:
             return {}
-        record = self.data.record()
-        held_out = {"held_out": record["held_out"]} if "held_out" in record else {}
-        return {**held_out, **start_of(self.network, segmenter)}
+        return {**self.data.labelled.withheld(), **start_of(self.network, segmenter)}
 
     def _take_encoder(self, segmenter: Segmenter) -> dict[str, Any]:
         """Give the network the encoder whose features it is trained on, and say where that is from."""

@@ -238,6 +238,6 @@ class StudentStage:
             distance=self.config.score or self.config.distance,
             attached=self.config.attached,
         )
-        frames = [frame for store in self.data.labelled.stores[:-1] for frame in store.frames]
+        frames = self.data.labelled.training_frames()
         detector.fitted_on = trained_on(DiCNet.registry_name, frames, teacher, summary)
         save_detector(detector, out)

@@ -47,6 +47,6 @@ class PAnSStage(SegmentationStage):
         if self.network.half:
             segmenter.half().float()
         detector = PAnS.of(segmenter)
-        frames = [frame for store in self.data.labelled.stores[:-1] for frame in store.frames]
+        frames = self.data.labelled.training_frames()
         detector.fitted_on = trained_on(PAnS.registry_name, frames, segmenter, summary)
         save_detector(detector, out)

@@ -14,7 +14,6 @@ from anomseg.detectors.pgan.extractor import PrototypeExtractor
 from anomseg.detectors.pgan.objective import Assigned, Labels, level_losses, prototype_losses
 from anomseg.detectors.pgan.options import PGANConfig
 from anomseg.segmenters import SegmentationOutput, Segmenter
-from anomseg.segmenters.trainable import EncoderNetwork
 from anomseg.training.base_module import Sample, TrainingModule, features_of
 from anomseg.training.options import OptimiserConfig
 
@@ -22,10 +21,7 @@ from anomseg.training.options import OptimiserConfig
 def host_maps(host: Segmenter, images: Tensor, levels: Sequence[str]) -> list[Tensor]:
     """The levels of a batch of prepared images, without a graph."""
     with torch.no_grad():
-        if isinstance(host, EncoderNetwork):
-            named = host.feature_maps(images, levels)
-        else:
-            named = dict(host(images, features=levels).features)
+        named = host.feature_maps(images, levels)
     return [named[name] for name in levels]
 
 
