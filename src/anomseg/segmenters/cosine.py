@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anomseg.errors import ConfigError
 from anomseg.scores.prototypes import cosine_logits
 
 Classifier = Literal["linear", "cosine"]
@@ -55,7 +56,7 @@ class CosineClassifier(nn.Module):
         return cosine_logits(features, self.weight, self.scale)
 
 
-def make_classifier(kind: Classifier, channels: int, classes: int, bias: bool = True) -> nn.Module:
+def make_classifier(kind: Classifier, channels: int, classes: int, bias: bool = True, void: bool = False) -> nn.Module:
     """The last layer of a network: a 1x1 convolution, or cosines to prototypes.
 
     Args:
@@ -63,7 +64,13 @@ def make_classifier(kind: Classifier, channels: int, classes: int, bias: bool = 
         channels: Length of the features.
         classes: How many classes there are.
         bias: Of the convolution.
+        void: The last of them is no class, so that it has no prototype.
+
+    Raises:
+        ConfigError: Prototypes are asked for and one of the classes is none.
     """
     if kind == "cosine":
+        if void:
+            raise ConfigError("what is no class has no prototype: extra_class needs classifier: linear")
         return CosineClassifier(channels, classes)
     return nn.Conv2d(channels, classes, 1, bias=bias)

@@ -64,6 +64,9 @@ class DeepLabV3Plus(ResNetSegmenter):
         bias: Linear classifiers have a bias.
         decoder: Channels of the decoder and of each branch of the pooling.
         classifier: ``linear``, or ``cosine``: logits are cosines to one prototype a class, times 10.
+        outlier_layers: Feature maps that a head with an inlier and an outlier output reads; none for no such head.
+        outlier_width: See `OutlierHead`.
+        extra_class: The classifiers have one output more, for what is none of the classes; it needs linear ones.
     """
 
     registry_name: ClassVar[str] = "deeplabv3plus"
@@ -84,6 +87,9 @@ class DeepLabV3Plus(ResNetSegmenter):
         bias: bool = True,
         decoder: int = 256,
         classifier: Classifier = "linear",
+        outlier_layers: Sequence[str] = (),
+        outlier_width: int = 0,
+        extra_class: bool = False,
     ) -> None:
         super().__init__(
             classes,
@@ -97,6 +103,7 @@ class DeepLabV3Plus(ResNetSegmenter):
             width,
             bias,
             classifier,
+            extra_class,
         )
         leak, channels = self.leak, self.encoder.channels
         self.options["decoder"] = self.decoder_width = decoder
@@ -108,7 +115,8 @@ class DeepLabV3Plus(ResNetSegmenter):
             *conv_norm(decoder, decoder, 3),
             activation(leak),
         )
-        self.classifier = make_classifier(classifier, decoder, len(self.classes), bias)
+        self.classifier = make_classifier(classifier, decoder, self.outputs, bias, extra_class)
+        self.end_heads(outlier_layers, outlier_width)
 
     @property
     def feature_info(self) -> Mapping[str, FeatureInfo]:

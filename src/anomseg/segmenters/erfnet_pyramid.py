@@ -52,6 +52,9 @@ class ERFNetPyramid(EncoderNetwork):
         bottleneck: Channels of the bottleneck.
         dropout: Share of bottleneck channels dropped in training.
         classifier: ``linear``, or ``cosine``: logits are cosines to one prototype a class, times 10.
+        outlier_layers: Feature maps that a head with an inlier and an outlier output reads; none for no such head.
+        outlier_width: See `OutlierHead`.
+        extra_class: The classifiers have one output more, for what is none of the classes; it needs linear ones.
 
     Example:
         >>> import torch
@@ -62,6 +65,7 @@ class ERFNetPyramid(EncoderNetwork):
 
     registry_name: ClassVar[str] = "erfnet_pyramid"
     head_reads: ClassVar[tuple[str, ...]] = ("stage2", "encoder")
+    early_layers: ClassVar[tuple[str, ...]] = ("stage2",)
     encoder_layers: ClassVar[tuple[str, ...]] = ("stage1", "stage2", "encoder")
     unused_weights: ClassVar[tuple[str, ...]] = ("output_conv.",)
 
@@ -73,15 +77,20 @@ class ERFNetPyramid(EncoderNetwork):
         bottleneck: int = 128,
         dropout: float = 0.1,
         classifier: Classifier = "linear",
+        outlier_layers: Sequence[str] = (),
+        outlier_width: int = 0,
+        extra_class: bool = False,
     ) -> None:
         super().__init__(classes, palette, size, divisor=8)
+        self.begin_heads(extra_class)
         self.bottleneck, self.dropout_share, self.classifier_kind = bottleneck, dropout, classifier
         self.encoder = ERFNetTrunk()
         # Small crops and batches would make the means of the coarsest grid too noisy to normalise.
         self.pooling = PyramidPooling(128, max(bottleneck // len(GRIDS), 1), bottleneck, norm=False)
         self.dropout = nn.Dropout2d(dropout)
-        self.classifier = make_classifier(classifier, bottleneck, len(self.classes))
-        self.auxiliary = make_classifier(classifier, 128, len(self.classes))
+        self.classifier = make_classifier(classifier, bottleneck, self.outputs, void=extra_class)
+        self.auxiliary = make_classifier(classifier, 128, self.outputs, void=extra_class)
+        self.end_heads(outlier_layers, outlier_width)
 
     @property
     def feature_info(self) -> Mapping[str, FeatureInfo]:

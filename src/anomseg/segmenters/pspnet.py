@@ -32,6 +32,9 @@ class PSPNet(ResNetSegmenter):
         width: Channels of the encoder's stem, 64 in published networks.
         bias: Linear classifiers have a bias.
         classifier: ``linear``, or ``cosine``: logits are cosines to one prototype a class, times 10.
+        outlier_layers: Feature maps that a head with an inlier and an outlier output reads; none for no such head.
+        outlier_width: See `OutlierHead`.
+        extra_class: The classifiers have one output more, for what is none of the classes; it needs linear ones.
     """
 
     registry_name: ClassVar[str] = "pspnet"
@@ -50,6 +53,9 @@ class PSPNet(ResNetSegmenter):
         width: int = 64,
         bias: bool = True,
         classifier: Classifier = "linear",
+        outlier_layers: Sequence[str] = (),
+        outlier_width: int = 0,
+        extra_class: bool = False,
     ) -> None:
         super().__init__(
             classes,
@@ -63,10 +69,12 @@ class PSPNet(ResNetSegmenter):
             width,
             bias,
             classifier,
+            extra_class,
         )
         self.pooling = PyramidPooling(self.encoder.channels[3], bottleneck, bottleneck, self.leak)
         self.activation = activation(self.leak)
-        self.classifier = make_classifier(classifier, bottleneck, len(self.classes), bias)
+        self.classifier = make_classifier(classifier, bottleneck, self.outputs, bias, extra_class)
+        self.end_heads(outlier_layers, outlier_width)
 
     @property
     def feature_info(self) -> Mapping[str, FeatureInfo]:

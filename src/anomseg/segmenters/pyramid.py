@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
+from anomseg.segmenters.base import SegmentationOutput, Size
+from anomseg.segmenters.outlier_head import NegativesNetwork
 from anomseg.types import FeatureInfo
 
 MEAN, DEVIATION = 0.45, 0.27  # of RGB values in natural images; one pair for all channels
@@ -115,7 +116,7 @@ class PyramidTrunk(_TrunkParts):
         return self.run_trunk(x)
 
 
-class PyramidNet(_TrunkParts, Segmenter):
+class PyramidNet(_TrunkParts, NegativesNetwork):
     """Residual encoder to stride 16, pyramid pooling, top-down decoder to stride 4.
 
     Args:
@@ -125,9 +126,13 @@ class PyramidNet(_TrunkParts, Segmenter):
         widths: Channels at strides 2, 4, 8 and 16.
         bottleneck: Channels of the pooled feature and of the decoder.
         dropout: Share of bottleneck channels dropped in training.
+        outlier_layers: Feature maps that a head with an inlier and an outlier output reads; none for no such head.
+        outlier_width: See `OutlierHead`.
+        extra_class: The classifiers have one output more, for what is none of the classes.
     """
 
     registry_name: ClassVar[str] = "pyramid"
+    early_layers: ClassVar[tuple[str, ...]] = ("stage8",)
 
     def __init__(
         self,
@@ -137,8 +142,12 @@ class PyramidNet(_TrunkParts, Segmenter):
         widths: Sequence[int] = (32, 64, 128, 224),
         bottleneck: int = 128,
         dropout: float = 0.1,
+        outlier_layers: Sequence[str] = (),
+        outlier_width: int = 0,
+        extra_class: bool = False,
     ) -> None:
         super().__init__(classes, palette, size, divisor=16)
+        self.begin_heads(extra_class)
         self.dropout_share = dropout
         self.build_trunk(widths, bottleneck)
         _, second, third, _ = self.widths
@@ -147,8 +156,9 @@ class PyramidNet(_TrunkParts, Segmenter):
         self.merge8 = _conv(bottleneck, bottleneck)
         self.reduce = nn.Conv2d(bottleneck, bottleneck // 2, 1)
         self.merge4 = _conv(bottleneck // 2, bottleneck // 2)
-        self.head = nn.Conv2d(bottleneck // 2, len(self.classes), 1)
-        self.auxiliary = nn.Conv2d(third, len(self.classes), 1)
+        self.head = nn.Conv2d(bottleneck // 2, self.outputs, 1)
+        self.auxiliary = nn.Conv2d(third, self.outputs, 1)
+        self.end_heads(outlier_layers, outlier_width)
 
     @property
     def feature_info(self) -> Mapping[str, FeatureInfo]:
@@ -161,15 +171,15 @@ class PyramidNet(_TrunkParts, Segmenter):
 
     def segment(self, batch: Tensor, features: Sequence[str]) -> SegmentationOutput:
         """Run the network; logits at stride 4. See `Segmenter.forward`."""
-        named = self.encode(batch)
-        logits = self.head(named["decoder4"])
-        height, width = batch.shape[-2:]
-        return SegmentationOutput(
-            logits=logits,
-            padded_size=(height, width),
-            input_size=(height, width),
-            features={name: named[name] for name in features},
-        )
+        return self.answer(self.encode(batch), batch, features)
+
+    def classify(self, named: Mapping[str, Tensor]) -> Tensor:
+        """Logits at stride 4."""
+        return self.head(named["decoder4"])
+
+    def classify_early(self, named: Mapping[str, Tensor]) -> Tensor:
+        """Auxiliary logits at stride 8."""
+        return self.auxiliary(named["stage8"])
 
     def encode(self, batch: Tensor) -> dict[str, Tensor]:
         """All named feature maps of a batch in [0, 1]."""
@@ -182,8 +192,8 @@ class PyramidNet(_TrunkParts, Segmenter):
 
     def training_logits(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Main logits (stride 4) and auxiliary ones (stride 8) for deep supervision."""
-        named = self.encode(batch)
-        return self.head(named["decoder4"]), self.auxiliary(named["stage8"])
+        named, count = self.encode(batch), len(self.classes)
+        return self.classify(named)[:, :count], self.classify_early(named)[:, :count]
 
     def config(self) -> dict[str, object]:
         """Options that rebuild this network, without weights."""

@@ -37,10 +37,12 @@ class ResNetSegmenter(EncoderNetwork):
         width: Channels of the encoder's stem.
         bias: Linear classifiers have a bias.
         classifier: ``linear``, or ``cosine``: logits are cosines to one prototype a class, times 10.
+        extra_class: The classifiers have one output more, for what is none of the classes; it needs linear ones.
     """
 
     unused_weights: ClassVar[tuple[str, ...]] = UNUSED
     smallest_batch: ClassVar[int] = 2
+    early_layers: ClassVar[tuple[str, ...]] = ("stage3",)
     encoder_layers: ClassVar[tuple[str, ...]] = ("stage1", "stage2", "stage3", "encoder")
 
     def __init__(
@@ -56,8 +58,10 @@ class ResNetSegmenter(EncoderNetwork):
         width: int,
         bias: bool,
         classifier: Classifier,
+        extra_class: bool,
     ) -> None:
         super().__init__(classes, palette, size, divisor=output_stride)
+        self.begin_heads(extra_class)
         if norm_activation not in LEAKS:
             raise unknown_name("norm_activation", norm_activation, LEAKS)
         self.options: dict[str, object] = {
@@ -79,7 +83,7 @@ class ResNetSegmenter(EncoderNetwork):
             *conv_norm(self.encoder.channels[2], bottleneck, 3),
             activation(self.leak),
             nn.Dropout2d(dropout),
-            make_classifier(classifier, bottleneck, len(self.classes), bias),
+            make_classifier(classifier, bottleneck, self.outputs, bias, extra_class),
         )
 
     @property

@@ -9,9 +9,10 @@ from typing import ClassVar, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from anomseg.errors import CompatibilityError
-from anomseg.segmenters.base import SegmentationOutput, Segmenter
+from anomseg.segmenters.base import SegmentationOutput
 from anomseg.segmenters.checkpoint import load_strictly
 from anomseg.segmenters.cosine import CosineClassifier
+from anomseg.segmenters.outlier_head import NegativesNetwork
 
 
 @runtime_checkable
@@ -72,7 +73,7 @@ class StartableEncoder(Protocol):
         ...
 
 
-class EncoderNetwork(Segmenter):
+class EncoderNetwork(NegativesNetwork):
     """An encoder that is known by its published weights, and a head of ours.
 
     Subclasses set ``encoder`` to a module whose parameters have the published names and ``classifier`` to their last
@@ -152,19 +153,9 @@ class EncoderNetwork(Segmenter):
             )
         return self.classifier
 
-    def classify(self, named: Mapping[str, Tensor]) -> Tensor:
-        """Logits from the feature maps."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it classifies")
-
-    def classify_early(self, named: Mapping[str, Tensor]) -> Tensor:
-        """Logits of the auxiliary classifier on an earlier feature map."""
-        raise NotImplementedError(f"{type(self).__name__} has no auxiliary classifier")
-
     def segment(self, batch: Tensor, features: Sequence[str]) -> SegmentationOutput:
         """Run encoder and head; see `Segmenter.forward`."""
-        named = self.encode(batch)
-        size = (batch.shape[-2], batch.shape[-1])
-        return SegmentationOutput(self.classify(named), size, size, {name: named[name] for name in features})
+        return self.answer(self.encode(batch), batch, features)
 
     def training_logits(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Main and auxiliary logits; see `DeepSupervision`."""
@@ -172,8 +163,8 @@ class EncoderNetwork(Segmenter):
 
     def head_logits(self, maps: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Main and auxiliary logits from the encoder's maps, which may have been computed long ago."""
-        named = self.complete(maps)
-        return self.classify(named), self.classify_early(named)
+        named, count = self.complete(maps), len(self.classes)
+        return self.classify(named)[:, :count], self.classify_early(named)[:, :count]
 
     def load_encoder(self, state: Mapping[str, Tensor], what: str) -> None:
         """Set the encoder's weights.
