@@ -47,6 +47,7 @@ every_fittable_detector = pytest.mark.parametrize("name", FITTABLE)
 def new(name: str, **options) -> Detector:
     """A detector as it comes; what cannot do without networks of its own gets small ones."""
     given = {"ensemble": lambda: {"members": members()}, "pans": lambda: {"network": prototype_network()}}
+    given["noisy_negatives"] = lambda: {"network": two_head_network()}
     return create_detector(name, **{**given.get(name, dict)(), **options})
 
 
@@ -69,6 +70,16 @@ def prototype_network() -> str:
     folder = tempfile.mkdtemp(prefix="anomseg-prototypes-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     save_segmenter(network.eval(), folder)
+    return folder
+
+
+@functools.cache
+def two_head_network() -> str:
+    torch.manual_seed(0)
+    options = {"widths": (4, 6, 8, 8), "bottleneck": 6, "outlier_layers": ("decoder4",)}
+    folder = tempfile.mkdtemp(prefix="anomseg-two-heads-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    save_segmenter(SEGMENTERS.create("pyramid", classes=CLASSES, size=None, **options).eval(), folder)
     return folder
 
 

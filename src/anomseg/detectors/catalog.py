@@ -85,6 +85,12 @@ for _name, _target, _summary, _tags in (
         ("features", "trained"),
     ),
     (
+        "noisy_negatives",
+        "noisy_negatives:NoisyNegatives",
+        "what its own network, trained on pasted negatives, calls an outlier: noisy_negatives:network=DIR",
+        ("network-option", "bounded"),
+    ),
+    (
         "dense_hybrid",
         "dense_hybrid:DenseHybrid",
         "free energy plus the log-probability of an outlier head",

@@ -70,6 +70,7 @@ class DeepLabV3Plus(ResNetSegmenter):
     """
 
     registry_name: ClassVar[str] = "deeplabv3plus"
+    classifier_reads: ClassVar[tuple[str, ...]] = ("decoder",)
     head_reads: ClassVar[tuple[str, ...]] = ("stage1", "stage3", "encoder")
     complete_reads: ClassVar[tuple[str, ...]] = ("stage1", "encoder")
 

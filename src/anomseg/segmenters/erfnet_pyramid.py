@@ -66,6 +66,7 @@ class ERFNetPyramid(EncoderNetwork):
     registry_name: ClassVar[str] = "erfnet_pyramid"
     head_reads: ClassVar[tuple[str, ...]] = ("stage2", "encoder")
     early_layers: ClassVar[tuple[str, ...]] = ("stage2",)
+    classifier_reads: ClassVar[tuple[str, ...]] = ("bottleneck",)
     encoder_layers: ClassVar[tuple[str, ...]] = ("stage1", "stage2", "encoder")
     unused_weights: ClassVar[tuple[str, ...]] = ("output_conv.",)
 

@@ -88,6 +88,8 @@ class NegativesNetwork(Segmenter):
 
     early_layers: ClassVar[tuple[str, ...]] = ()
     """Maps that auxiliary heads read, one each."""
+    classifier_reads: ClassVar[tuple[str, ...]] = ()
+    """Maps that `classify` reads."""
     outlier: OutlierHead | None
     outlier_auxiliary: nn.ModuleList
 

@@ -38,6 +38,7 @@ class PSPNet(ResNetSegmenter):
     """
 
     registry_name: ClassVar[str] = "pspnet"
+    classifier_reads: ClassVar[tuple[str, ...]] = ("bottleneck",)
     head_reads: ClassVar[tuple[str, ...]] = ("stage3", "encoder")
 
     def __init__(

@@ -133,6 +133,7 @@ class PyramidNet(_TrunkParts, NegativesNetwork):
 
     registry_name: ClassVar[str] = "pyramid"
     early_layers: ClassVar[tuple[str, ...]] = ("stage8",)
+    classifier_reads: ClassVar[tuple[str, ...]] = ("decoder4",)
 
     def __init__(
         self,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning
 import torch
+from torch import Tensor
 
 from anomseg.errors import CompatibilityError, ConfigError
 from anomseg.registry import SEGMENTERS
 from anomseg.segmenters import Segmenter, save_segmenter
 from anomseg.segmenters.trainable import EncoderNetwork, MaskSupervision
+from anomseg.training.base_module import TrainingModule
 from anomseg.training.data_of_stage import StageData
 from anomseg.training.loop import run_training
 from anomseg.training.mask_module import MaskModule
@@ -30,14 +32,25 @@ class SegmentationStage:
         config: Its own part of the recipe.
     """
 
+    network_config: ClassVar[type[NetworkConfig]] = NetworkConfig
+    """What its ``module`` can be told."""
+    learns_outliers: ClassVar[bool] = False
+    """Whether its loss reaches an outlier head and an extra class."""
+
     def __init__(self, recipe: Recipe, config: StageConfig) -> None:
         self.recipe, self.name = recipe, config.name
-        self.network = configure(NetworkConfig, config.module, f"{config.name}.module")
+        self.network = configure(self.network_config, config.module, f"{config.name}.module")
         self.data = StageData(recipe, config)
         self.optimiser = configure(OptimiserConfig, config.trainer, f"{config.name}.trainer")
         check_network(self.network, self.name, self.data.batch_size)
         if self.data.cached:
             self._check_cached()
+        options = self.network.options
+        if not self.learns_outliers and (options.get("outlier_layers") or options.get("extra_class")):
+            raise ConfigError(
+                f"{self.name} teaches no outliers, so leave outlier_layers and extra_class out of its options; "
+                "the stage noisy_negatives trains them"
+            )
 
     def _check_cached(self) -> None:
         kind = SEGMENTERS.get(self.network.network).factory
@@ -86,11 +99,8 @@ class SegmentationStage:
         weights = self.data.row_weights(self.network.balance)
         if self.optimiser.channels_last:
             segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        kind = MaskModule if isinstance(segmenter, MaskSupervision) else SegmentationModule
-        frozen = self.network.freeze_encoder or self.data.cached
-        module = kind(segmenter, self.data.table.sets, weights, self.network, self.optimiser, self.recipe.seed, frozen)
         trained = run_training(
-            module,
+            self._module(segmenter, weights),
             self.data.crops(),
             self.data.validation(segmenter),
             folder=folder,
@@ -108,6 +118,12 @@ class SegmentationStage:
         }
         segmenter.random_weights = False  # they are learned now
         return segmenter.eval(), summary
+
+    def _module(self, segmenter: Segmenter, weights: Tensor) -> TrainingModule:
+        """Loss and figures of a network, given the weight of each row of the label table."""
+        kind = MaskModule if isinstance(segmenter, MaskSupervision) else SegmentationModule
+        frozen = self.network.freeze_encoder or self.data.cached
+        return kind(segmenter, self.data.table.sets, weights, self.network, self.optimiser, self.recipe.seed, frozen)
 
     def write(self, segmenter: Segmenter, out: Path, summary: dict[str, Any]) -> None:
         """Write the result."""

@@ -33,6 +33,11 @@ STAGES.register(
     "anomseg.detectors.dicnet.stage:StudentStage",
     "train a student on a teacher's features, to see where it fails to guess them (DiCNet)",
 )
+STAGES.register(
+    "noisy_negatives",
+    "anomseg.detectors.noisy_negatives.stage:NoisyNegativesStage",
+    "train a network on pasted negatives: an outlier head, an extra class, sigmoids or outlier exposure",
+)
 
 
 class Stage(Protocol):
