@@ -73,22 +73,19 @@ TESTED_CATEGORIES = tuple(_WORDS)
 _KIND_OF_WORD = {word: kind for kind, words in _WORDS.items() for word in words.split()}
 _SYNSET = re.compile(r"n(\d{8})")
 
-_ROAD_WORDS = frozenset(
-    """
+_ROAD_NAMES = """
     person rider bicycle car motorcycle motorbike bus train truck traffic_light stop_sign parking_meter bench
     fire_hydrant bridge house road platform railroad gravel pavement_merged sky_other_merged tree_merged fence_merged
     grass_merged building_other_merged wall_brick wall_stone wall_other_merged mountain_merged dirt_merged net
-    """.split()
-)
-# ImageNet: vehicles of the road and their parts, street furniture, and what street scenes are classed as.
-_ROAD_SYNSETS = frozenset(
     """
+# ImageNet: vehicles of the road and their parts, street furniture, and what street scenes are classed as.
+_ROAD_NUMBERS = """
     n02701002 n02704792 n02814533 n02835271 n02930766 n02965783 n02974003 n03000134 n03100240 n03345487 n03417042
     n03459775 n03594945 n03599486 n03670208 n03769881 n03770679 n03776460 n03777568 n03785016 n03791053 n03792782
     n03796401 n03891251 n03891332 n03895866 n03930313 n03930630 n03977966 n04037443 n04065272 n04146614 n04252225
     n04285008 n04311004 n04335435 n04461696 n04467665 n04482393 n04487081 n04532670 n06794110 n06874185
-    """.split()
-)
+    """
+_ROAD_WORDS, _ROAD_SYNSETS = frozenset(_ROAD_NAMES.split()), frozenset(_ROAD_NUMBERS.split())
 
 
 def tested_category(name: str) -> str | None:
@@ -151,6 +148,18 @@ def deciding(categories: Iterable[str]) -> list[str]:
     """Those of an image's categories that say what it shows: its synsets where there are any, else its names."""
     names = sorted(categories)
     return [name for name in names if _SYNSET.fullmatch(name)] or names
+
+
+def shown_as(categories: Iterable[str]) -> str | None:
+    """The one name of what an image shows: a class name rather than a synset; None where it shows several things.
+
+    Example:
+        >>> shown_as({"n02119789", "kit fox"}), shown_as({"n02119789"}), shown_as({"cup", "dog"})
+        ('kit fox', 'n02119789', None)
+    """
+    names = sorted(categories)
+    words = [name for name in names if not _SYNSET.fullmatch(name)] or names
+    return words[0] if len(words) == 1 else None
 
 
 def plain_words(name: str) -> list[str]:

@@ -25,16 +25,14 @@ def draw_share(area: tuple[float, float], rng: np.random.Generator) -> float:
     return float(min(high, low + rng.integers(0, steps + 1) / 1000)) if steps else float(rng.uniform(low, high))
 
 
-def patch_scale(
-    image_size: tuple[int, int], region_size: tuple[int, int], share: float, pixels: int | None = None
-) -> float:
+def patch_scale(image_size: tuple[int, int], region_size: tuple[int, int], share: float, covered: float = 1.0) -> float:
     """By how much a region is enlarged: i = sqrt(a h w / (h_c w_c)), then clamped to the image's width, then height.
 
     Args:
         image_size: Height and width h, w of the image pasted on.
         region_size: Height and width h_c, w_c of the region's box.
         share: The share a of the image's area that the patch is to cover.
-        pixels: How many pixels of the box count as the region (those of its mask); all when None.
+        covered: Which share of its box the region covers (less than 1 where it has a mask).
 
     Returns:
         The isotropic scale, above 0.
@@ -44,7 +42,7 @@ def patch_scale(
         (1.0, 2.5)
     """
     (height, width), (rows, columns) = image_size, region_size
-    scale = math.sqrt(share * height * width / (pixels or rows * columns))
+    scale = math.sqrt(share * height * width / (covered * rows * columns))
     if scale * columns > width:
         scale = width / columns
     if scale * rows > height:
@@ -146,16 +144,58 @@ def pure_window(
         window: Height and width of what is cut.
         box: The part of the negative that counts as outlier; the rest is ignored.
         rng: Source of randomness.
-        tries: How many places are drawn; of them the one with the least ignored is taken if none has little enough.
+        tries: How many places are drawn. Where none has little enough ignored, the best of them and of the window
+            around the middle of the box is taken, so that the box is never missed.
 
     Returns:
         Row and column of the window's first pixel.
+
+    Example:
+        >>> pure_window((10, 40), (10, 10), (0, 30, 10, 40), np.random.default_rng(0), tries=1)
+        (0, 30)
     """
-    tops = rng.integers(0, size[0] - window[0] + 1, tries)
-    lefts = rng.integers(0, size[1] - window[1] + 1, tries)
-    covered_rows = np.minimum(tops + window[0], box[2]) - np.maximum(tops, box[0])
-    covered_columns = np.minimum(lefts + window[1], box[3]) - np.maximum(lefts, box[1])
-    ignored = 1 - np.maximum(covered_rows, 0) * np.maximum(covered_columns, 0) / (window[0] * window[1])
+    free = (size[0] - window[0], size[1] - window[1])
+    middle = [(box[axis] + box[axis + 2] - window[axis]) // 2 for axis in (0, 1)]
+    places = [
+        np.append(rng.integers(0, free[axis] + 1, tries), min(max(middle[axis], 0), free[axis])) for axis in (0, 1)
+    ]
+    covered = [
+        np.minimum(places[axis] + window[axis], box[axis + 2]) - np.maximum(places[axis], box[axis]) for axis in (0, 1)
+    ]
+    ignored = 1 - np.maximum(covered[0], 0) * np.maximum(covered[1], 0) / (window[0] * window[1])
     enough = np.flatnonzero(ignored < 0.2)
     best = int(enough[0]) if len(enough) else int(ignored.argmin())
-    return int(tops[best]), int(lefts[best])
+    return int(places[0][best]), int(places[1][best])
+
+
+def scaled_box(box: Box, size: tuple[int, int], scaled: tuple[int, int]) -> Box:
+    """A box of an image after the image was resized, at least a pixel high and wide.
+
+    Example:
+        >>> scaled_box((0, 10, 5, 20), (10, 20), (100, 100))
+        (0, 50, 50, 100)
+    """
+    down, right = scaled[0] / size[0], scaled[1] / size[1]
+    first = (min(int(box[0] * down), scaled[0] - 1), min(int(box[1] * right), scaled[1] - 1))
+    last = (max(first[0] + 1, round(box[2] * down)), max(first[1] + 1, round(box[3] * right)))
+    return (*first, *last)
+
+
+def scaled_window(
+    image: UInt8Array, scaled: tuple[int, int], at: tuple[int, int], window: tuple[int, int]
+) -> UInt8Array:
+    """A window of an image as if it had been resized first (bicubic), without resizing the rest of it.
+
+    Args:
+        image: ``(H, W, 3)`` uint8.
+        scaled: The size it is thought to have.
+        at: Row and column of the window in that size.
+        window: Height and width of the window.
+
+    Returns:
+        The window, uint8.
+    """
+    down, right = image.shape[0] / scaled[0], image.shape[1] / scaled[1]
+    bottom, end = min((at[0] + window[0]) * down, image.shape[0]), min((at[1] + window[1]) * right, image.shape[1])
+    part = (at[1] * right, at[0] * down, end, bottom)
+    return np.array(Image.fromarray(image).resize((window[1], window[0]), Image.Resampling.BICUBIC, box=part))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from anomseg.data.negatives.negative import Negative
-from anomseg.data.negatives.regimes import spread, split_by_regime, take_half
+from anomseg.data.negatives.regimes import split_by_regime, spread, take_half
 from anomseg.errors import ConfigError, DataError
 from anomseg.registry import Registry, parse_spec
 
@@ -41,7 +41,7 @@ def load_negatives(
     """List the negatives of a source; pixels are decoded when asked for.
 
     Args:
-        source: A kind of source, with options where it takes any (``coco_panoptic:min_pixels=400``, ``synthetic:seed=3``).
+        source: A kind of source, with options where it takes any (``coco_panoptic:min_pixels=400``).
         root: The folder it lies in; not asked for by ``synthetic``.
         regime: ``all``, ``minus_test_categories`` (no image that shows a cow, horse, sheep, zebra, giraffe, elephant,
             bird or dog) or ``synthetic_only``.

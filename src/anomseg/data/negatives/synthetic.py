@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomseg.data.negatives.negative import Negative, Region, mask_box
-from anomseg.data.negatives.shapes import smooth_blob
+from anomseg.data.negatives.shapes import Outline
 from anomseg.errors import ConfigError
 from anomseg.types import UInt8Array
 
@@ -74,7 +74,7 @@ def _image(make: Callable[[int], np.random.Generator], kind: str, side: int) -> 
 
 
 def _regions(make: Callable[[int], np.random.Generator], kind: str, side: int) -> list[Region]:
-    mask = smooth_blob(side, side, make(1))
+    mask = Outline.random(make(1)).raster(side, side)
     box = mask_box(mask)
     return [Region(kind, box, mask)] if box else []
 

@@ -17,9 +17,27 @@ from anomseg.data.negatives.negative import Negative, Region, mask_box
 from anomseg.data.negatives.sources import checked_folder
 from anomseg.errors import DataError, FrameError
 
-VOC_CLASSES = tuple(
-    """aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep
-    sofa train tvmonitor""".split()
+VOC_CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
 )
 _VOID = 255
 
