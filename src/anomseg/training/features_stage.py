@@ -161,12 +161,14 @@ class FeaturesStage:
         data = {
             name: value
             for name, value in asdict(self.data.config).items()
-            if name not in ("batch_size", "workers", "memory")
+            if name not in ("batch_size", "workers", "memory") and (name != "negatives" or value)
         }
         frames = [[frame.id for frame in store.frames] for store in self.data.stores]
         stored, images = stored_layers(segmenter, self.config.layers), self.config.images
         network = weights_hash(segmenter.encoder if isinstance(segmenter, EncoderNetwork) else segmenter)
         what = [data, self.data.seed, stored, images, segmenter.registry_name, network, frames]
+        if self.data.negatives is not None:
+            what.append(self.data.negatives.names())
         text = json.dumps([what, list(segmenter.size or ())], sort_keys=True, default=str)
         place = folder / "samples" if self.config.cache is None else Path(self.config.cache)
         return place / hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -12,11 +12,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from anomseg.data import load_frames
+from anomseg.data.negatives import Paster
 from anomseg.errors import ConfigError
 from anomseg.registry import parse_spec
 from anomseg.training.augment import AugmentConfig, augment
 from anomseg.training.bounds import check_bounds
 from anomseg.training.label_table import LabelTable
+from anomseg.training.negatives import PASTED, outlier_labels, paste_on
 from anomseg.types import VOID, Frame, UInt8Array
 
 
@@ -59,6 +61,7 @@ class LabelledConfig:
         seed: Seed of the stream of crops; the recipe's where not given.
         memory: Gigabytes of decoded frames that each source keeps in each process that loads; further frames are
             decoded whenever they are drawn.
+        negatives: What is pasted on the images, see `NegativesConfig`; nothing where empty.
     """
 
     space: str = "camvid"
@@ -72,6 +75,7 @@ class LabelledConfig:
     held_out_images: Literal["drop", "void"] = "drop"
     seed: int | None = None
     memory: float = 4.0
+    negatives: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_bounds("batch_size", self.batch_size, 1)
@@ -136,6 +140,9 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         table: Translates labels to rows.
         config: How crops are made.
         seed: Seed of the stream.
+        paster: What pastes negatives on the images; samples then hold ``outlier`` too: ``(H, W)`` int64, 0 inlier,
+            1 pasted, 255 void.
+        tries: A crop that shows nothing of what was pasted is cut anew at most so often.
     """
 
     def __init__(
@@ -145,8 +152,11 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         table: LabelTable,
         config: AugmentConfig,
         seed: int,
+        paster: Paster | None = None,
+        tries: int = 20,
     ) -> None:
         self.stores, self.table, self.config, self.seed = list(stores), table, config, seed
+        self.paster, self.tries = paster, tries
         self.probabilities = np.asarray(shares, np.float64) / np.sum(shares)
 
     def place(self, number: int) -> tuple[int, int]:
@@ -160,9 +170,27 @@ class CropDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self.seed, number])
         source, frame = self._place(rng)
-        image, classes = augment(*self.stores[source][frame], self.config, rng)
+        whole = self.stores[source][frame]
+        if self.paster is None:
+            image, classes = augment(*whole, self.config, rng)
+        else:
+            image, classes = self._with_pastes(*paste_on(*whole, self.paster, rng), rng)
         pixels = torch.from_numpy(image).permute(2, 0, 1).float().div_(255.0)
-        return {"image": pixels, "rows": self.table.rows(source, classes)}
+        sample = {"image": pixels, "rows": self.table.rows(source, classes)}
+        if self.paster is not None:
+            sample["outlier"] = torch.from_numpy(outlier_labels(classes)).long()
+        return sample
+
+    def _with_pastes(
+        self, image: UInt8Array, classes: UInt8Array, rng: np.random.Generator
+    ) -> tuple[UInt8Array, UInt8Array]:
+        """A crop that shows something of what was pasted, as far as one is found."""
+        wanted = bool((classes == PASTED).any())
+        for _ in range(self.tries):
+            crop = augment(image, classes, self.config, rng)
+            if not wanted or (crop[1] == PASTED).any():
+                break
+        return crop
 
 
 def load_source(

@@ -14,6 +14,7 @@ from anomseg.segmenters import Segmenter
 from anomseg.training.augment import AugmentConfig
 from anomseg.training.label_table import LabelTable, TaughtClasses
 from anomseg.training.labelled import CropDataset, FrameStore, LabelledConfig, SourceConfig, load_source
+from anomseg.training.negatives import NegativeData
 from anomseg.training.recipe import Recipe, StageConfig, configure
 from anomseg.training.whole_images import WholeImages
 from anomseg.types import Frame
@@ -36,6 +37,7 @@ class LabelledData:
         table: Every source's labels as rows of one table; the validation set's come last.
         sources: Configuration of each training source.
         validation: Configuration of the validation set.
+        negatives: What is pasted on the images; None where nothing is.
     """
 
     def __init__(self, recipe: Recipe, config: StageConfig) -> None:
@@ -49,6 +51,8 @@ class LabelledData:
         if not any(one.share for one in self.sources):
             raise ConfigError(f"{config.name}.data.sources: every share is 0; give one of them more")
         self.validation = configure(SourceConfig, self.config.validation, f"{config.name}.data.validation")
+        wanted = self.config.negatives
+        self.negatives = NegativeData(wanted, self.roots, config.name) if wanted else None
         self.taught = TaughtClasses(self.config.space, self.config.held_out)
         every = [*self.sources, self.validation]
         self.spaces = [_space(source.benchmark) for source in every]
@@ -70,18 +74,24 @@ class LabelledData:
                 for source, space in zip(self.sources, self.spaces[:-1], strict=True)
             ]
             found.append(load_source(self.validation, roots, limit, withheld(self.spaces[-1]), "void", memory))
+            if self.negatives is not None:
+                self.negatives.find()
             self._stores = found
         return self._stores
 
     def crops(self) -> CropDataset:
         """The seeded stream of training crops."""
         shares = [source.share for source in self.sources]
-        return CropDataset(self.stores[:-1], shares, self.table, self.augment, self.seed)
+        if self.negatives is None:
+            return CropDataset(self.stores[:-1], shares, self.table, self.augment, self.seed)
+        paster, tries = self.negatives.paster(), self.negatives.config.tries
+        return CropDataset(self.stores[:-1], shares, self.table, self.augment, self.seed, paster, tries)
 
     def whole_images(self, segmenter: Segmenter) -> Dataset[dict[str, Tensor]]:
-        """The validation images as a network prepares them."""
+        """The validation images as a network prepares them, with negatives of their own pasted where any are."""
         lookup = self.taught.lookup(self.spaces[-1])
-        return WholeImages(self.stores[-1], segmenter, self.table, len(self.sources), lookup)
+        paster = self.negatives.paster(validation=True) if self.negatives is not None else None
+        return WholeImages(self.stores[-1], segmenter, self.table, len(self.sources), lookup, paster, self.seed)
 
     def exact_source(self) -> int | None:
         """Which training source is labelled in the label space itself; None where none is."""
@@ -100,6 +110,8 @@ class LabelledData:
         found: dict[str, Any] = {
             "data": {f"{one.benchmark}/{one.split}": len(store) for one, store in zip(every, self.stores, strict=True)}
         }
+        if self.negatives is not None:
+            found["negatives"] = self.negatives.record()
         return found | self.withheld()
 
     def withheld(self) -> dict[str, Any]:

@@ -167,14 +167,26 @@ def load_recipe(what: str | Path, overrides: Mapping[str, Any] | None = None) ->
 
 
 def _data_sets(stages: Sequence[StageConfig]) -> set[str]:
-    """Names of the data sets that stages read."""
+    """Names of the data sets and of the sources of negatives that stages read."""
     found = set()
     for stage in stages:
         sources = stage.data.get("sources")
         for one in [*(sources if isinstance(sources, list) else []), stage.data.get("validation")]:
             if isinstance(one, Mapping) and "benchmark" in one:
                 found.add(str(one["benchmark"]))
+        found |= _negatives(stage.data.get("negatives"))
     return found
+
+
+def _negatives(data: Any) -> set[str]:
+    """Names of the sources of negatives, and of the data sets that those are compared with."""
+    if not isinstance(data, Mapping):
+        return set()
+    sources = data.get("sources")
+    named = [one.get("negatives") for one in (sources if isinstance(sources, list) else []) if isinstance(one, Mapping)]
+    compared = data.get("evaluation", ("road_anomaly", "road_anomaly_21"))
+    named += list(compared) if isinstance(compared, list | tuple) else []
+    return {str(name).partition(":")[0] for name in named}
 
 
 def configure(cls: type[Config], values: Mapping[str, Any], what: str) -> Config:
