@@ -32,6 +32,7 @@ BUILDERS: dict[str, dict[str, Any]] = {
     "erfnet_pyramid": {"classes": CLASSES, "size": (64, 96), "bottleneck": 16},
     "pspnet": {"classes": CLASSES, "size": (64, 96), "width": 4, "bottleneck": 12},
     "deeplabv3plus": {"classes": CLASSES, "size": (64, 96), "width": 4},
+    "ladder_densenet": {"classes": CLASSES, "size": (64, 96), "growth": 4, "ladder": (16, 12, 12, 8)},
     "smp": {"arch": "fpn", "encoder": "resnet18", "classes": CLASSES, "size": (64, 96), "random_weights": True},
 }
 """Options of tiny instances; of ``hf`` there is one for each architecture."""

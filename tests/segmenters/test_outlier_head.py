@@ -22,6 +22,7 @@ SMALL = {
         "decoder": 8,
         "outlier_layers": ["decoder"],
     },
+    "ladder_densenet": {"growth": 2, "ladder": (8, 6, 6, 4), "outlier_layers": ["ladder4"]},
 }
 every_network = pytest.mark.parametrize("name", SMALL)
 
@@ -109,7 +110,7 @@ def test_an_extra_class_is_the_void_output_and_no_class(name):
     assert "void" in network.provides
     heads = network.heads(network.encode(x))
     assert torch.equal(heads.logits, torch.cat([output.logits, output.void_logits], 1))
-    assert [maps.shape[1] for maps in heads.auxiliary] == [4]
+    assert {maps.shape[1] for maps in heads.auxiliary} == {4}
     assert [maps.shape[1] for maps in network.training_logits(x)] == [3, 3]
 
 
@@ -123,6 +124,33 @@ def test_every_parameter_is_reached_by_some_head(name):
     assert not [key for key, parameter in network.named_parameters() if parameter.grad is None]
     heads = [parameter for key, parameter in network.named_parameters() if key.startswith("outlier")]
     assert all(parameter.grad.abs().sum() > 0 for parameter in heads if parameter.ndim == 4)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "encoder", "millions"), [("densenet121", 6_953_856, 11.1), ("densenet169", 12_484_480, 17.1)]
+)
+def test_the_ladder_has_the_published_sizes_and_names(backbone, encoder, millions):
+    """Parameters of the encoder are those of the ImageNet classifier without its last layer."""
+    options = {"backbone": backbone, "classes": [str(n) for n in range(19)], "outlier_layers": ["ladder4"]}
+    with torch.device("meta"):
+        network = SEGMENTERS.create("ladder_densenet", **options)
+    assert sum(value.numel() for value in network.encoder.parameters()) == encoder
+    assert round(sum(value.numel() for value in network.parameters()) / 1e6, 1) == millions
+    names = set(network.encoder.state_dict())
+    assert {
+        "features.conv0.weight", "features.norm0.running_var", "features.denseblock1.denselayer1.norm1.weight",
+        "features.denseblock3.denselayer24.conv2.weight", "features.transition3.conv.weight", "features.norm5.bias",
+    } <= names  # fmt: skip
+
+
+def test_a_ladders_encoder_starts_from_a_classifiers_checkpoint_old_names_included():
+    donor, ours = build("ladder_densenet"), build("ladder_densenet")
+    state = {name: torch.rand_like(value.float()) for name, value in donor.encoder.state_dict().items()}
+    old = {name.replace(".norm1.", ".norm.1.").replace(".conv2.", ".conv.2."): value for name, value in state.items()}
+    assert set(old) != set(state)
+    ours.load_encoder({**old, "classifier.weight": torch.zeros(3)}, "checkpoint")
+    for name, value in ours.encoder.state_dict().items():
+        torch.testing.assert_close(value.float(), state[name].to(value.dtype).float())
 
 
 def test_what_cannot_be_built_is_told():

@@ -51,6 +51,9 @@ BUILDERS = {
     "deeplabv3plus": lambda: SEGMENTERS.create(
         "deeplabv3plus", classes=CLASSES, size=(64, 96), width=4, bottleneck=12, decoder=16
     ),
+    "ladder_densenet": lambda: SEGMENTERS.create(
+        "ladder_densenet", classes=CLASSES, size=(64, 96), growth=2, ladder=(8, 6, 6, 4), outlier_layers=("ladder4",)
+    ),
     "student": lambda: SEGMENTERS.create("student", channels=6, size=(64, 96), encoder="pyramid", width=4, branch=8),
     "module": lambda: SEGMENTERS.create("module", network=_plain_network(), classes=CLASSES, divisor=2),
     "onnx": lambda: SEGMENTERS.create(

@@ -61,6 +61,12 @@ SEGMENTERS.register(
     tags=("logits", "features", "trainable"),
 )
 SEGMENTERS.register(
+    "ladder_densenet",
+    "anomseg.segmenters.ladder_densenet:LadderDenseNet",
+    "ladder DenseNet of training on noisy negatives: spatial pyramid, three steps up to stride 4",
+    tags=("logits", "features", "trainable"),
+)
+SEGMENTERS.register(
     "student",
     "anomseg.segmenters.student:Student",
     "DiCNet's student: learns another network's feature map, stride 8, no classes",
