@@ -9,10 +9,36 @@ from tiny_camvid import write_split
 from anomseg.data import load_frames
 from anomseg.errors import ConfigError, DataError
 from anomseg.registry import SEGMENTERS
+from anomseg.segmenters import save_segmenter
+from anomseg.segmenters.erfnet_pyramid import ERFNetPyramid
+from anomseg.training import train
+from anomseg.training.data_of_stage import StageData
 from anomseg.training.labelled_data import LabelledData
 from anomseg.training.negatives import PASTED, outlier_labels, paste_on
 from anomseg.training.recipe import Recipe, StageConfig, load_recipe
 
+CACHED = """
+recipe: cached
+roots: {{camvid: {root}}}
+stages:
+  - name: features
+    stage: features
+    gives: features
+    module: {{network: erfnet_pyramid, options: {{size: [48, 64]}}, encoder_start: {encoder}, layers: [stage2, encoder],
+      crops: 6}}
+    data:
+      space: camvid
+      sources: [{{benchmark: camvid, split: train}}]
+      validation: {{benchmark: camvid, split: val}}
+      augment: {{crop: [32, 48]}}
+      negatives: {{sources: [{{negatives: "synthetic:count=20"}}]}}
+  - name: head
+    stage: segmentation
+    takes: [features]
+    module: {{network: erfnet_pyramid, options: {{size: [48, 64], bottleneck: 8}}, half: false}}
+    data: {{batch_size: 2}}
+    trainer: {{steps: 2, validate_every: 2, precision: "32-true", accelerator: cpu}}
+"""
 SYNTHETIC = [{"negatives": "synthetic:count=20"}]
 
 
@@ -81,7 +107,7 @@ def test_the_stream_is_the_same_in_any_order_and_differs_without_negatives_in_pa
 def test_validation_has_negatives_of_its_own_on_every_image(camvid):
     data = _data(camvid, sources=SYNTHETIC, paste={"share": 0.1, "area": [0.05, 0.2]})
     training, kept = (data.negatives.paster(validation=which) for which in (False, True))
-    names = [{negative.id for negative in paster.negatives} for paster in (training, kept)]
+    names = [{negative.id for negative in paster.urn.negatives} for paster in (training, kept)]
     assert len(names[0]) == 18
     assert len(names[1]) == 2
     assert not names[0] & names[1]
@@ -149,3 +175,25 @@ def test_recipes_know_the_folders_of_negatives(tmp_path):
     assert set(load_recipe(path, roots).roots) == {"camvid", "coco_panoptic", "road_anomaly"}
     with pytest.raises(ConfigError, match="imagenet"):
         load_recipe(path, {"roots.imagenet": "x"})
+
+
+def test_cached_crops_hold_the_labels_of_what_was_pasted(camvid, tmp_path):
+    torch.manual_seed(0)
+    save_segmenter(ERFNetPyramid(["a"], bottleneck=8), tmp_path / "donor")
+    path = tmp_path / "cached.yaml"
+    path.write_text(CACHED.format(root=camvid, encoder=tmp_path / "donor" / "model.safetensors"))
+    record = train(path, tmp_path / "out", quiet=True)
+    assert record["negatives"]["images"] == {"synthetic:count=20": 20}
+    recipe = load_recipe(path)
+    stage = recipe.stages[1]
+    data = StageData(recipe, stage).bind({"features": tmp_path / "out" / "stages" / "features" / "result"})
+    live = LabelledData(recipe, recipe.stages[0]).crops()
+    crops = data.crops(range(6))
+    cached = [crops[number] for number in range(6)]
+    for number in range(6):
+        wanted = live[number]
+        assert any(
+            torch.equal(one["outlier"], wanted["outlier"]) and torch.equal(one["rows"], wanted["rows"])
+            for one in cached
+        )
+    assert "outlier" in data.validation(ERFNetPyramid(["a"]))[0]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from anomseg.data import load_frames
-from anomseg.data.negatives import REGIMES, Negative, PasteConfig, Paster, load_negatives
+from anomseg.data.negatives import REGIMES, Negative, PasteConfig, Paster, load_negatives, mix_negatives
 from anomseg.data.negatives.duplicates import NearDuplicates, Screened
 from anomseg.errors import ConfigError, DataError, unknown_name
 from anomseg.registry import parse_spec
@@ -105,8 +105,7 @@ class NegativeData:
         """
         if self._found is None:
             known, checked = self._evaluation()
-            negatives: list[Negative] = []
-            weights: list[float] = []
+            groups: list[tuple[list[Negative], float]] = []
             counts: dict[str, int] = {}
             repeated = unreadable = 0
             for one in self.sources:
@@ -118,8 +117,7 @@ class NegativeData:
                 repeated += len(screened.duplicates)
                 unreadable += len(screened.unreadable)
                 counts[one.negatives] = counts.get(one.negatives, 0) + len(fresh)
-                negatives += fresh
-                weights += [one.share / len(fresh)] * len(fresh)
+                groups.append((fresh, one.share))
             self._record = {
                 "regime": self.config.regime,
                 "images": counts,
@@ -127,7 +125,7 @@ class NegativeData:
                 "unreadable_left_out": unreadable,
                 "compared_with": checked,
             }
-            self._found = negatives, weights
+            self._found = mix_negatives(groups)
         return self._found
 
     def paster(self, validation: bool = False) -> Paster:
