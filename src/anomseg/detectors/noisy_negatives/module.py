@@ -161,22 +161,16 @@ class NoisyNegativesModule(SegmentationModule):
         rows, classes, outlier = batch["rows"], batch["classes"], batch["outlier"].long()
         own_size, padded_size = _size(classes), _size(rows)
         heads = self.heads_of(batch)
-        as_rows = F.interpolate(outlier[:, None].float(), padded_size, mode="nearest")[:, 0].long()
-        self.tell("val_loss", self.loss_of_heads(heads, rows, as_rows))
+        self.tell("val_loss", self.loss_of_heads(heads, rows, outlier))
         output = SegmentationOutput(heads.logits, padded_size, self.segmenter.working_size(own_size))
         count = len(self.segmenter.classes)
         if heads.logits.shape[1]:
             predicted = output.upsample(heads.logits[:, :count].float(), own_size).argmax(1)
             self.tell_classes(predicted[0], classes[0], count)
 
-        def at_outliers(maps: Tensor) -> Tensor:
-            if _size(outlier) == own_size:
-                return output.upsample(maps.float(), own_size)
-            return F.interpolate(maps.float(), _size(outlier), mode="bilinear", align_corners=False)
-
-        two = None if heads.outlier is None else at_outliers(heads.outlier)
-        classes_there = heads.logits if two is not None else at_outliers(heads.logits)
-        self._odds.update(outlier_odds(self.network.variant, classes_there, two)[0], outlier[0])
+        telling = heads.logits if heads.outlier is None else heads.outlier
+        odds = outlier_odds(self.network.variant, sample_logits(telling.float(), padded_size))
+        self._odds.update(odds[0], outlier[0])
 
     def on_validation_epoch_end(self) -> None:
         """Log what was told and the average precision, and start afresh."""

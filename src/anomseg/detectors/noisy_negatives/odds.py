@@ -12,20 +12,18 @@ from anomseg.detectors.noisy_negatives.options import Variant
 LIMIT, BINS = 20.0, 4000  # log-odds beyond the limit count as the limit; bins are a hundredth wide
 
 
-def outlier_odds(variant: Variant, logits: Tensor, outlier: Tensor | None) -> Tensor:
+def outlier_odds(variant: Variant, logits: Tensor) -> Tensor:
     """What a variant's own score is before it is brought to [0, 1]; higher is odder.
 
     Args:
         variant: How the network was trained.
-        logits: ``(B, K, H, W)``, the extra class last where there is one.
-        outlier: ``(B, 2, H, W)`` of an outlier head.
+        logits: ``(B, K, H, W)``: of the outlier head of ``two_head``, else of the classes, the extra one last.
 
     Returns:
         ``(B, H, W)``: ``ln s / (1 - s)`` of the score s.
     """
     if variant == "two_head":
-        assert outlier is not None  # noqa: S101 - such networks have the head
-        return outlier[:, 1] - outlier[:, 0]
+        return logits[:, 1] - logits[:, 0]
     if variant == "sigmoid":
         return -logits.amax(1)
     if variant == "extra_class":
