@@ -1,7 +1,7 @@
 """A convolutional Real NVP for patches of several sizes."""
 
 from anomseg.detectors.synthetic_outliers.flow.affine import affine, affine_inverse, bits_of, normal_log_density
-from anomseg.detectors.synthetic_outliers.flow.coupling import AffineCoupling, ResidualConditioner
+from anomseg.detectors.synthetic_outliers.flow.coupling import AffineCoupling, Chain, ResidualConditioner
 from anomseg.detectors.synthetic_outliers.flow.layout import latent_shapes
 from anomseg.detectors.synthetic_outliers.flow.pixels import dequantise, from_logits, to_logits
 from anomseg.detectors.synthetic_outliers.flow.real_nvp import FlowDivergedError, RealNVP
@@ -9,6 +9,7 @@ from anomseg.detectors.synthetic_outliers.flow.saved import flow_meta, is_flow_d
 
 __all__ = [
     "AffineCoupling",
+    "Chain",
     "FlowDivergedError",
     "RealNVP",
     "ResidualConditioner",

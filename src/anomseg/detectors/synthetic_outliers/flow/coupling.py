@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -71,7 +73,7 @@ class AffineCoupling(nn.Module):
         return self.scale.view(-1, *[1] * (read.ndim - 2)) * raw.tanh(), shift
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x ``(B, C, ...)`` to z of that shape, and ``(B,)`` the log-determinant."""
+        """Transform x ``(B, C, ...)``: z of that shape, and ``(B,)`` the log-determinant."""
         read, written = x.index_select(1, self.reads), x.index_select(1, self.writes)
         z, logdet = affine(written, *self._scale_and_shift(read))
         return torch.cat([read, z], 1).index_select(1, self.back), logdet
@@ -81,3 +83,30 @@ class AffineCoupling(nn.Module):
         read, written = z.index_select(1, self.reads), z.index_select(1, self.writes)
         x = affine_inverse(written, *self._scale_and_shift(read))
         return torch.cat([read, x], 1).index_select(1, self.back)
+
+
+class Chain(nn.Module):
+    """Couplings one after the other.
+
+    Args:
+        couplings: In the order of the forward pass.
+    """
+
+    def __init__(self, couplings: Iterable[AffineCoupling]) -> None:
+        super().__init__()
+        self.couplings = nn.ModuleList(couplings)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Transform x ``(B, C, ...)``: z of that shape, and ``(B,)`` the log-determinant."""
+        logdet = x.new_zeros(len(x))
+        for coupling in self.couplings:
+            x, change = coupling(x)
+            logdet = logdet + change
+        return x, logdet
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """The x of which `forward` made z."""
+        for coupling in reversed(self.couplings):
+            assert isinstance(coupling, AffineCoupling)  # noqa: S101 - a module list forgets what it holds
+            z = coupling.inverse(z)
+        return z

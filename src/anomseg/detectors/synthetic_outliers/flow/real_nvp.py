@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from anomseg.detectors.options import positive, whole, whole_or_zero
 from anomseg.detectors.synthetic_outliers.flow.affine import LEVELS, bits_of, normal_log_density
-from anomseg.detectors.synthetic_outliers.flow.coupling import AffineCoupling, ResidualConditioner
+from anomseg.detectors.synthetic_outliers.flow.coupling import AffineCoupling, Chain, ResidualConditioner
 from anomseg.detectors.synthetic_outliers.flow.layout import (
     Parts,
     checkerboard,
@@ -77,14 +77,15 @@ class RealNVP(nn.Module):
         self.constraint = positive("constraint", constraint)
         if constraint >= 1:
             raise ConfigError(f"constraint must be below 1, got {constraint!r}")
-        self.levels = nn.ModuleList()
+        levels = []
         squeezed = channels * 4
         for scale in range(scales):
             final = scale == scales - 1
             parts = [(checkerboard(squeezed), last if final else checkerboards)]
             parts += [] if final else [(halves(squeezed), channelwise)]
-            self.levels.append(nn.ModuleList(self._couplings(parts)))
+            levels.append(Chain(self._couplings(parts)))
             squeezed *= 2  # half of the channels are set aside, the rest squeezed again
+        self.levels = nn.ModuleList(levels)
 
     def _couplings(self, parts: Sequence[tuple[Parts, int]]) -> list[AffineCoupling]:
         made = []
@@ -122,10 +123,8 @@ class RealNVP(nn.Module):
         self._check_images(real)
         latents, logdet = [], real.new_zeros(len(real))
         for index, level in enumerate(self.levels):
-            real = squeeze(real)
-            for coupling in level:
-                real, change = coupling(real)
-                logdet = logdet + change
+            real, change = level(squeeze(real))
+            logdet = logdet + change
             if index < self.scales - 1:
                 kept, aside = self._colours(real)
                 latents.append(real[:, aside])
@@ -140,9 +139,9 @@ class RealNVP(nn.Module):
                 real = torch.cat([real, latents[index]], 1)
                 kept, aside = self._colours(real)
                 real = real[:, torch.tensor([*kept, *aside], device=real.device).argsort()]
-            for coupling in reversed(self.levels[index]):  # type: ignore[call-overload]
-                real = coupling.inverse(real)
-            real = unsqueeze(real)
+            level = self.levels[index]
+            assert isinstance(level, Chain)  # noqa: S101 - a module list forgets what it holds
+            real = unsqueeze(level.inverse(real))
         return real
 
     @staticmethod
