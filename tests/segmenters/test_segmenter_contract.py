@@ -54,6 +54,9 @@ BUILDERS = {
     "ladder_densenet": lambda: SEGMENTERS.create(
         "ladder_densenet", classes=CLASSES, size=(64, 96), growth=2, ladder=(8, 6, 6, 4), outlier_layers=("ladder4",)
     ),
+    "image_classifier": lambda: SEGMENTERS.create(
+        "image_classifier", classes=CLASSES, size=(64, 96), widths=(4, 6, 8), dropout=0.2
+    ),
     "student": lambda: SEGMENTERS.create("student", channels=6, size=(64, 96), encoder="pyramid", width=4, branch=8),
     "module": lambda: SEGMENTERS.create("module", network=_plain_network(), classes=CLASSES, divisor=2),
     "onnx": lambda: SEGMENTERS.create(

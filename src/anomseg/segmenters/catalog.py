@@ -73,6 +73,12 @@ SEGMENTERS.register(
     tags=("features", "trainable"),
 )
 SEGMENTERS.register(
+    "image_classifier",
+    "anomseg.segmenters.image_classifier:ImageClassifier",
+    "small residual classifier of whole images; every pixel gets its image's class",
+    tags=("logits", "features", "trainable"),
+)
+SEGMENTERS.register(
     "onnx",
     "anomseg.segmenters.onnx:OnnxSegmenter",
     "your own network that gives logits, run by ONNX Runtime: onnx:NETWORK.onnx",
