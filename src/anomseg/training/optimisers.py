@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import SGD, Adam, Adamax, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from anomseg.segmenters.trainable import StartableEncoder
@@ -40,7 +40,7 @@ def build_optimiser(network: nn.Module, config: OptimiserConfig) -> tuple[Optimi
     if config.optimiser == "sgd":
         optimiser = SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
     else:
-        kind = Adam if config.optimiser == "adam" else AdamW
+        kind = {"adam": Adam, "adamax": Adamax, "adamw": AdamW}[config.optimiser]
         optimiser = kind(groups, lr=config.learning_rate)
     if config.schedule == "constant":
         return optimiser, LambdaLR(optimiser, lambda _: 1.0)

@@ -51,7 +51,8 @@ class OptimiserConfig:
 
     Attributes:
         steps: Optimiser steps, a multiple of ``validate_every``; 0 leaves the network as it starts, to compare with.
-        optimiser: ``adamw``; ``adam``, whose weight decay is part of the gradient; ``sgd`` with Nesterov momentum.
+        optimiser: ``adamw``; ``adam`` and ``adamax``, whose weight decay is part of the gradient; ``sgd`` with
+            Nesterov momentum.
         schedule: ``cosine``: linear warm-up, then a cosine to zero; ``poly``: the rate falls as
             ``(1 - step / steps) ** power``; ``constant``. They are stepped each iteration.
         learning_rate: Peak of the schedule.
@@ -70,7 +71,7 @@ class OptimiserConfig:
     """
 
     steps: int = 7000
-    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    optimiser: Literal["adamw", "adam", "adamax", "sgd"] = "adamw"
     schedule: Literal["cosine", "poly", "constant"] = "cosine"
     learning_rate: float = 2e-3
     encoder_rate: float = 1.0
