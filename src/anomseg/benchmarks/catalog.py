@@ -11,6 +11,7 @@ from anomseg.benchmarks.protocol import Protocol, caos
 from anomseg.data import DatasetSpec, ValueTable, dataset_spec, load_frames
 from anomseg.data.specs.bdd_anomaly import bdd_anomaly as bdd_anomaly_spec
 from anomseg.data.specs.folder import folder as folder_spec
+from anomseg.data.specs.pasted import pasted as pasted_spec
 from anomseg.data.specs.street_hazards import street_hazards as street_hazards_spec
 from anomseg.registry import BENCHMARKS, PROTOCOLS, parse_spec
 from anomseg.types import Frame
@@ -133,6 +134,15 @@ def camvid() -> Benchmark:
 def idd_lite() -> Benchmark:
     """IDD-Lite: held-out classes are the anomalies; without any, only closed-set figures."""
     return _benchmark("idd_lite", None)
+
+
+def pasted(base: str = "camvid") -> Benchmark:
+    """Frames with pasted objects, as ``anomseg data paste`` writes them.
+
+    Args:
+        base: The data set whose frames were pasted on.
+    """
+    return _of(pasted_spec(base), _ANOMALY_TRACK)
 
 
 def folder(images: str | None = None, masks: str | None = None, values: str | None = None) -> Benchmark:

@@ -1,32 +1,36 @@
-"""Check a data set on disk: name what is missing, extra or of a wrong value."""
+"""Check a data set on disk, or paste objects on its frames for testing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from anomseg.cli import data_paste
 from anomseg.errors import EXIT_ERROR, EXIT_OK, unknown_name
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-ACTIONS = ("verify",)
+ACTIONS = ("verify", "paste")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of this command."""
-    parser.add_argument("action", type=str, help="verify")
+    parser.add_argument("action", type=str, help="verify, or paste: build frames with pasted objects")
     parser.add_argument("name", type=str, help="benchmark (see 'anomseg list benchmarks')")
     parser.add_argument("--root", type=str, required=True, help="its folder")
     parser.add_argument("--split", type=str, default=None, help="which split; the benchmark's own where not given")
     parser.add_argument("--layout", type=str, default=None, help="folder layout, where several could fit")
     parser.add_argument("--label-values", type=str, default=None, help="value table raw:label, such as 0:0,1:1,255:255")
     parser.add_argument("--quiet", action="store_true", help="show problems only")
+    data_paste.add_arguments(parser)
 
 
 def run(options: Namespace) -> int:
-    """Verify and print one line a finding; exit code 2 where something is wrong."""
+    """Verify and print one line a finding, exit code 2 where something is wrong; or paste."""
     if options.action not in ACTIONS:
         raise unknown_name("data action", options.action, ACTIONS)
+    if options.action == "paste":
+        return data_paste.run(options)
     from anomseg.cli.output import say
     from anomseg.data import verify
 

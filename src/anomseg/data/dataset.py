@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from anomseg.data.label_mapping import LabelSpace
@@ -52,6 +53,9 @@ class DatasetSpec:
         anomalies: Of a set of kind ``classes``: meanings in the table beyond the classes that are anomalies always.
         held_out: Of a set of kind ``classes``: classes that are its anomalies unless a user names others.
         tables: ``(layout, table)`` where a layout stores other values.
+        map_tables: ``(map, table)`` of what the values of the layouts' further maps mean. A map ``classes`` is the
+            class map of an anomaly set, in its label space.
+        check: Called with the folder once a layout fits; raises where it holds something else all the same.
         group: Regular expression whose first group, matched on a frame's id, is its scene or sequence.
         licence: Terms, in words.
         citation: The paper.
@@ -70,6 +74,8 @@ class DatasetSpec:
     anomalies: tuple[int, ...] = ()
     held_out: tuple[str, ...] = ()
     tables: tuple[tuple[str, ValueTable], ...] = ()
+    map_tables: tuple[tuple[str, ValueTable], ...] = ()
+    check: Callable[[Path], None] | None = None
     group: str = ""
     licence: str = ""
     citation: str = ""
@@ -122,7 +128,7 @@ class DatasetSpec:
             ConfigError: There is no such class, or the labels hold no classes.
         """
         names = tuple(held_out) or self.held_out
-        if names and self.label_space is None:
+        if names and (self.label_space is None or self.kind == "anomaly"):
             raise ConfigError(f"held-out classes need a data set with class labels; {self.name} has anomaly labels")
         indices = (self.label_space.index(name) for name in names) if self.label_space else ()
         return (*self.anomalies, *indices)

@@ -12,7 +12,7 @@ import numpy as np
 from anomseg.data.dataset import DatasetSpec
 from anomseg.data.decoding import decode_label
 from anomseg.data.labels import ValueTable
-from anomseg.data.layout import Record
+from anomseg.data.layout import CLASSES, Record
 from anomseg.data.loaders import HeldOutLoader, ImageLoader, MapLoader, OverlayLoader
 from anomseg.data.locate import Located, locate
 from anomseg.data.specs import dataset_spec
@@ -99,6 +99,11 @@ class _FrameMaker:
         if maps and self.spec.kind == "classes":
             withheld = self.anomalous if self.held_out_images == "void" else ()
             classes = replace(maps, void=tuple({*self.spec.beyond_classes(self.table), *withheld}))
+        beside = {
+            name: MapLoader(path, record.image, dict(self.spec.map_tables)[name]) for name, path in record.maps.items()
+        }
+        if self.spec.kind == "anomaly":
+            classes = beside.get(CLASSES)
         if maps and self.anomalous:
             label = HeldOutLoader(maps, self.anomalous)
         meta: dict[str, Any] = {
@@ -111,6 +116,7 @@ class _FrameMaker:
             meta["label_path"] = str(record.label)
         if record.overlay:
             meta["overlay_path"] = str(record.overlay)
+        meta |= {f"{name}_path": str(path) for name, path in record.maps.items()}
         return Frame(record.id, image, classes, label, self.spec.group_of(record.id), meta)
 
 

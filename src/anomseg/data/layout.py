@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,15 +11,19 @@ from typing import Literal
 from anomseg.data.file_rules import IMAGE_NAME, FileRule, Found, Match
 from anomseg.errors import DataError
 
+CLASSES = "classes"
+"""Name of the map beside the label that holds a frame's classes."""
+
 
 @dataclass(frozen=True)
 class Record:
-    """The files of one frame."""
+    """The files of one frame; ``maps`` are those beside its label, by name."""
 
     id: str
     image: Path
     label: Path | None = None
     overlay: Path | None = None
+    maps: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Layout:
         images: Where images are.
         labels: Where labels are; None where there are none.
         overlays: Signed overlays that are added to the images, paired with labels by id.
+        maps: ``(name, rule)`` of further maps that frames have beside their labels, paired with images by key.
         anchor: ``images``: every image is a frame, with or without label. ``labels``: every label is one, its image
             being found by key in a larger tree.
         splits: Names of the splits it can tell apart; empty for all of the data set's.
@@ -45,6 +50,7 @@ class Layout:
     images: FileRule
     labels: FileRule | None = None
     overlays: FileRule | None = None
+    maps: tuple[tuple[str, FileRule], ...] = ()
     anchor: Literal["images", "labels"] = "images"
     splits: tuple[str, ...] = ()
     select: bool = False
@@ -88,7 +94,16 @@ class Layout:
         else:
             label_of = _by("key", labels.matches, "labels")
             image_of = _by("key", images.matches, "images")
-            records = [Record(m.id, m.path, _path(label_of.get(key))) for key, m in image_of.items()]
+            maps = {name: _by("key", rule.find(root, split_folder).matches, name) for name, rule in self.maps}
+            records = [
+                Record(
+                    m.id,
+                    m.path,
+                    _path(label_of.get(key)),
+                    maps={n: of[key].path for n, of in maps.items() if key in of},
+                )
+                for key, m in image_of.items()
+            ]
             lone = [match.path for key, match in label_of.items() if key not in image_of]
             used = set(image_of)
         lone += [match.path for key, match in overlay_of.items() if key not in used]

@@ -50,6 +50,8 @@ def locate(spec: DatasetSpec, root: str | Path | None, split: str | None = None,
     fits = fits or next((pair for pair in scans if pair[1].records and _may_lack_labels(*pair, part)), None)
     if fits is None:
         raise DataError(_nothing_fits(spec, folder, part, scans))
+    if spec.check is not None:
+        spec.check(folder)
     found, scan = fits
     if found.splits and part.name not in found.splits:
         offered = ", ".join(found.splits)

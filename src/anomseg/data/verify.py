@@ -106,19 +106,30 @@ def _check_record(record: Record, located: Located, table: ValueTable) -> list[P
             shape = loader().shape[:2]
         except FrameError as error:
             problems.append(Problem("unreadable", str(error)))
-    if record.label is None:
-        if located.layout.labels and not (located.split.hidden or located.layout.optional_labels):
-            problems.append(Problem("missing", f"label of {record.image}"))
-        return problems
+    for name, meanings in located.spec.map_tables:
+        if name in record.maps:
+            problems += _check_map(record.maps[name], record.image, shape, meanings)
+        elif name in dict(located.layout.maps):
+            problems.append(Problem("missing", f"{name} map of {record.image}"))
+    if record.label is not None:
+        problems += _check_map(record.label, record.image, shape, table)
+    elif located.layout.labels and not (located.split.hidden or located.layout.optional_labels):
+        problems.append(Problem("missing", f"label of {record.image}"))
+    return problems
+
+
+def _check_map(path: Path, image: Path, shape: tuple[int, ...] | None, table: ValueTable) -> list[Problem]:
+    """What is wrong with a label or another map; ``shape`` is the image's, None where it cannot be read."""
     try:
-        stored = decode_label(record.label)
+        stored = decode_label(path)
     except FrameError as error:
-        return [*problems, Problem("unreadable", str(error))]
+        return [Problem("unreadable", str(error))]
+    problems = []
     if shape is not None and stored.shape != shape:
-        sizes = f"{stored.shape[1]}x{stored.shape[0]}, image {record.image} is {shape[1]}x{shape[0]}"
-        problems.append(Problem("size", f"label {record.label} is {sizes}"))
+        sizes = f"{stored.shape[1]}x{stored.shape[0]}, image {image} is {shape[1]}x{shape[0]}"
+        problems.append(Problem("size", f"label {path} is {sizes}"))
     try:
-        table.apply(stored, str(record.label))
+        table.apply(stored, str(path))
     except FrameError as error:
         problems.append(Problem("value", str(error)))
     return problems
