@@ -1,6 +1,6 @@
 """Negatives: images of something else, which regime lets them in, and how they are put on training images."""
 
-from anomseg.data.negatives.categories import TESTED_CATEGORIES, is_excluded, is_tested, tested_category
+from anomseg.data.negatives.categories import TESTED_CATEGORIES, is_excluded, is_tested, which_tested
 from anomseg.data.negatives.drawing import mix_negatives
 from anomseg.data.negatives.duplicates import Duplicate, NearDuplicates, Screened, perceptual_hash
 from anomseg.data.negatives.inliers import inlier_regions
@@ -30,5 +30,5 @@ __all__ = [
     "mix_negatives",
     "perceptual_hash",
     "split_by_regime",
-    "tested_category",
+    "which_tested",
 ]

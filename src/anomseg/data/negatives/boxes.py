@@ -39,14 +39,14 @@ def read_xml_objects(path: Path) -> XmlObjects:
         content = path.read_bytes()
     except OSError as error:
         raise FrameError(f"{path} cannot be read: {error.strerror or error}") from error
-    # Entities can only be declared in a document type, which these files never have.
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+    # Entities can only be declared in a document type, which these files never have, nor an encoding with zero bytes.
+    if b"<!DOCTYPE" in content or b"<!ENTITY" in content or b"\0" in content:
         raise FrameError(f"{path} declares a document type or entities, which boxes never need; it is not read")
     try:
         root = ET.fromstring(content)  # noqa: S314 - no document type, so no entities to expand
         objects = tuple((_text(item, "name"), _box(item)) for item in root.findall("object"))
         size = (round(float(_text(root, "size/height"))), round(float(_text(root, "size/width"))))
-    except (ET.ParseError, ValueError) as error:
+    except (ET.ParseError, ValueError, OverflowError) as error:
         raise FrameError(f"{path} is no XML file of boxes: {error}") from error
     return XmlObjects(size if min(size) > 0 else None, objects)
 

@@ -88,7 +88,7 @@ _ROAD_NUMBERS = """
 _ROAD_WORDS, _ROAD_SYNSETS = frozenset(_ROAD_NAMES.split()), frozenset(_ROAD_NUMBERS.split())
 
 
-def tested_category(name: str) -> str | None:
+def which_tested(name: str) -> str | None:
     """Which tested animal a category's name stands for.
 
     Args:
@@ -99,7 +99,7 @@ def tested_category(name: str) -> str | None:
         One of `TESTED_CATEGORIES`, or None.
 
     Example:
-        >>> [tested_category(name) for name in ("n02391049", "Border_collie", "water buffalo", "hot dog", "teapot")]
+        >>> [which_tested(name) for name in ("n02391049", "Border_collie", "water buffalo", "hot dog", "teapot")]
         ['zebra', 'dog', 'cow', None, None]
     """
     synset = _SYNSET.fullmatch(name)
@@ -121,7 +121,7 @@ def is_tested(categories: Iterable[str]) -> bool:
         >>> is_tested({"n03126707", "crane"}), is_tested({"person", "horse"})
         (False, True)
     """
-    return any(tested_category(name) for name in deciding(categories))
+    return any(which_tested(name) for name in deciding(categories))
 
 
 def is_excluded(categories: Iterable[str], excluded: Iterable[str]) -> bool:

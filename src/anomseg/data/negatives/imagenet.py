@@ -11,7 +11,7 @@ from anomseg.data.file_rules import walk
 from anomseg.data.loaders import ImageLoader
 from anomseg.data.negatives.boxes import BoxRegions
 from anomseg.data.negatives.categories import is_excluded
-from anomseg.data.negatives.folder import image_files
+from anomseg.data.negatives.folder import folder_categories, image_files
 from anomseg.data.negatives.negative import Negative, no_regions
 from anomseg.data.negatives.sources import checked_folder
 from anomseg.errors import DataError
@@ -38,7 +38,7 @@ class ImageNetNegatives:
     boxed: bool = False
 
     def find(self, root: Path | None, exclude: Sequence[str] | None = None) -> list[Negative]:
-        """All images below ``root``; the file name without suffix is the id.
+        """All images below ``root``; a file name with a synset is the id (without suffix), else the path below it.
 
         Raises:
             DataError: The folder is missing or holds no images, or ``boxed`` asks for boxes and there are none.
@@ -47,13 +47,14 @@ class ImageNetNegatives:
         found = self._boxes(folder)
         negatives = []
         for path in image_files(folder, _DEPTH):
-            categories = synset_categories(path.stem) or synset_categories(
-                path.parent.name, below=folder != path.parent
-            )
+            names = (path.stem, path.parent.name)
+            told = next((known for known in map(synset_categories, names) if known), frozenset())
+            categories = told or folder_categories(path.relative_to(folder))
             if (self.boxed and path.stem not in found) or is_excluded(categories, exclude or ()):
                 continue
             regions = BoxRegions(found[path.stem], path) if path.stem in found else no_regions
-            negatives.append(Negative(path.stem, ImageLoader(path), categories, regions, "imagenet"))
+            name = path.stem if synset_categories(path.stem) else path.relative_to(folder).as_posix()
+            negatives.append(Negative(name, ImageLoader(path), categories, regions, "imagenet"))
         return sorted(negatives, key=lambda negative: negative.id)
 
     def _boxes(self, root: Path) -> dict[str, Path]:
@@ -66,12 +67,14 @@ class ImageNetNegatives:
         return files
 
 
-def synset_categories(name: str, below: bool = False) -> frozenset[str]:
+def synset_categories(name: str) -> frozenset[str]:
     """What a name tells of an ImageNet image: its synset, and its class name where that follows.
 
     Args:
         name: Of a file without suffix, or of a folder.
-        below: Whether a name without a synset is a class name.
+
+    Returns:
+        Nothing where the name holds no synset.
 
     Example:
         >>> sorted(synset_categories("n02119789_kit_fox")), sorted(synset_categories("n01440764_10026"))
@@ -79,6 +82,6 @@ def synset_categories(name: str, below: bool = False) -> frozenset[str]:
     """
     named = _NAMED.fullmatch(name)
     if named is None:
-        return frozenset({name}) if below else frozenset()
+        return frozenset()
     words = re.sub(r"[\d_]+", " ", named[2] or "").strip()
     return frozenset({named[1], words} if words else {named[1]})
