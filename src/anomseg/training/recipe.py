@@ -47,7 +47,7 @@ class StageConfig:
         data: Options of the data.
         trainer: Options of the optimisation.
         takes: Names of earlier stages whose results it reads.
-        gives: What it writes: ``"segmenter"`` or ``"detector"``.
+        gives: What it writes: ``"segmenter"``, ``"detector"``, ``"features"`` or ``"flow"``.
     """
 
     name: str

@@ -38,6 +38,11 @@ STAGES.register(
     "anomseg.detectors.noisy_negatives.stage:NoisyNegativesStage",
     "train a network on pasted negatives: an outlier head, an extra class, sigmoids or outlier exposure",
 )
+STAGES.register(
+    "flow",
+    "anomseg.detectors.synthetic_outliers.flow_stage:FlowStage",
+    "train a Real NVP on patches of in-distribution images, by maximum likelihood",
+)
 
 
 class Stage(Protocol):
