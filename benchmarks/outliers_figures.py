@@ -1,0 +1,211 @@
+"""All figures of what teaches with outliers out of finished runs: rows, paired differences, what works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from learned_costs import split_counts
+from learned_figures import training_of
+from learned_states import difference, in_blocks, intervals_of, is_video, load_states
+from outliers_plan import OF_NETWORKS, SEEDS
+from outliers_sets import (
+    FITS,
+    HEADLINE,
+    LOGITS,
+    MEASURES,
+    SETS,
+    UNTRAINED,
+    VERSIONS,
+    Bench,
+    Paths,
+    TrainingSet,
+)
+from results_plan import CONTROLS
+
+from anomseg.files import read_json
+from anomseg.metrics import PerImage
+
+Json = dict[str, Any]
+FIGURES_FILE = "figures.json"
+ALL_CONTROLS = (*CONTROLS, "position_prior-fitted")
+LEARNED = {version.name for version in VERSIONS} | {f"{HEADLINE}-{ending}" for ending in MEASURES}
+LIKELIHOOD = "flow-likelihood"
+
+
+def collect(paths: Paths) -> Json:
+    """Everything that is finished, ready for JSON."""
+    studies = []
+    for one in SETS:
+        for bench in one.benches:
+            shared: dict[str, PerImage] = {}
+            for seed in SEEDS:
+                study = study_of(one, seed, bench, paths, shared)
+                if study is not None:
+                    studies.append(study)
+    return {"schema": 1, "tier": "cpu", "studies": studies}
+
+
+def study_of(one: TrainingSet, seed: int, bench: Bench, paths: Paths, shared: dict[str, PerImage]) -> Json | None:
+    """One set, seed and benchmark: figures of all rows that are finished.
+
+    Args:
+        one: The set.
+        seed: The seed.
+        bench: The benchmark.
+        paths: Where things lie.
+        shared: States of what does not depend on the seed, by row; the first seed fills it.
+    """
+    rows: Json = {}
+    states: dict[str, PerImage] = {}
+    for network in ("host", *networks(seed)):
+        for path in sorted(paths.run(one, seed, bench.name, network).glob("*/metrics.json")):
+            card = read_json(path)
+            if card.get("detector") is None:
+                continue
+            name = row_name(path.parent.name, network, card["detector"])
+            states[name] = in_blocks(load_states(path.parent)[0])
+            rows[name] = row_of(name, card, states[name])
+            rows[name]["miou"] = closed_miou(one, seed, network, card, paths)
+            rows[name]["training"] = training_of(paths.version(one, seed, network))
+    if not rows:
+        return None
+    for name, state in states.items():
+        if is_shared(name):
+            shared.setdefault(name, state)
+    every = {**shared, **states}
+    study: Json = {
+        "set": one.key,
+        "title": one.title,
+        "seed": seed,
+        "bench": bench.name,
+        "held_out": list(one.held_out),
+        "frames": next(iter(rows.values()))["frames"],
+        "blocks": any(is_video(state) for state in states.values()),
+        "rows": rows,
+        "differences": {
+            f"{first} - {second}": difference(states[first], every[second])
+            for first in sorted(LEARNED & set(states))
+            for second in rivals(first)
+            if second in every
+        },
+    }
+    study["works"] = {name: works(name, study) for name in sorted(LEARNED & set(rows))}
+    return study
+
+
+def networks(seed: int) -> list[str]:
+    """Folders of the runs of one seed, beside the host's."""
+    bare = [f"{name}-{UNTRAINED}" for name in (HEADLINE, "synthetic")] if seed == SEEDS[0] else []
+    return [version.name for version in VERSIONS if seed in version.seeds] + bare
+
+
+def row_name(folder: str, network: str, detector: Mapping[str, Any]) -> str:
+    """The name of a row, from where its card lies and what it is of.
+
+    Example:
+        >>> row_name("negatives", "negatives", {"parameters": {"measure": "auto"}})
+        'negatives'
+        >>> row_name("noisy_negatives-2", "negatives", {"parameters": {"measure": "hybrid"}})
+        'negatives-hybrid'
+        >>> row_name("energy", "host", {"parameters": {}})
+        'energy'
+    """
+    if network == "host":
+        return LIKELIHOOD if folder == "likelihood" else folder
+    measure = detector["parameters"].get("measure", "auto")
+    return f"{network}-{measure}" if network == HEADLINE and measure in MEASURES.values() else network
+
+
+def base_of(name: str) -> str:
+    """The training that a row is of.
+
+    Example:
+        >>> base_of("negatives-hybrid"), base_of("extra-class")
+        ('negatives', 'extra-class')
+    """
+    return HEADLINE if name in {f"{HEADLINE}-{ending}" for ending in MEASURES} else name
+
+
+def bare_of(name: str) -> str:
+    """The same pipeline untrained: of all kinds of negatives the two heads as they start."""
+    return f"synthetic-{UNTRAINED}" if name.startswith("synthetic") else f"{HEADLINE}-{UNTRAINED}"
+
+
+def rivals(name: str) -> list[str]:
+    """Rows that a learned one is compared with."""
+    others = [bare_of(name), *LOGITS, *FITS, *CONTROLS, LIKELIHOOD]
+    others += [version.name for version in VERSIONS if name in (HEADLINE, "synthetic") and version.name != name]
+    return list(dict.fromkeys(others))
+
+
+def is_shared(name: str) -> bool:
+    """Whether a row stands for all seeds.
+
+    Example:
+        >>> [is_shared(name) for name in ("chance", "not_road", "knn-fitted", "negatives-untrained", "msp")]
+        [True, False, True, True, False]
+    """
+    plain = name in (*ALL_CONTROLS, *FITS, LIKELIHOOD) and name not in OF_NETWORKS
+    return plain or name.endswith(f"-{UNTRAINED}")
+
+
+def row_of(name: str, card: Mapping[str, Any], state: PerImage) -> Json:
+    """Figures of one detector on one benchmark."""
+    seconds, frames = card.get("seconds") or {}, card["frames"]
+    return {
+        "kind": kind_of(name),
+        "frames": frames,
+        "prevalence": card["prevalence"],
+        "pixel": card["pixel"],
+        **intervals_of(state),
+        "open_set": card.get("open_set"),
+        "paste_control": card.get("paste_control"),
+        "parameters": split_counts(card["parameter_counts"]),
+        "seconds": {kind: seconds.get(key, 0.0) / frames for kind, key in (("pass", "forward"), ("own", "score"))},
+    }
+
+
+def kind_of(name: str) -> str:
+    """What a row is: ``learned``, ``untrained``, ``control`` or ``post-hoc``.
+
+    Example:
+        >>> [kind_of(name) for name in ("sigmoid", "synthetic-untrained", "not_road", "energy")]
+        ['learned', 'untrained', 'control', 'post-hoc']
+    """
+    if name.endswith(f"-{UNTRAINED}"):
+        return "untrained"
+    if name in ALL_CONTROLS:
+        return "control"
+    return "learned" if name in LEARNED else "post-hoc"
+
+
+def closed_miou(one: TrainingSet, seed: int, network: str, card: Mapping[str, Any], paths: Paths) -> float | None:
+    """Closed-set mIoU of a row's network; from its run on CamVid test where the benchmark has no classes of that."""
+    if one.held_out and card.get("open_set"):
+        return float(card["open_set"]["closed_miou"])
+    cards: list[Path] = sorted(paths.run(one, seed, "closed", network).glob("*/metrics.json"))
+    found = read_json(cards[0]).get("segmentation") if cards else None
+    return float(found["miou"]) if found else None
+
+
+def works(name: str, study: Mapping[str, Any]) -> Json:
+    """Whether a version works on a set by the project's rule, and what speaks against it.
+
+    It does where the interval of its paired AP difference lies above 0 against every control and against the same
+    pipeline untrained, and its validation loss fell.
+    """
+    reasons = []
+    for other in (*ALL_CONTROLS, bare_of(base_of(name))):
+        found = study["differences"].get(f"{name} - {other}")
+        if found is None:
+            reasons.append(f"not compared with {other}")
+        elif not found["ap"]["ci95"] or found["ap"]["ci95"][0] <= 0:
+            reasons.append(f"not above {other}")
+    losses = (study["rows"][name]["training"] or {}).get("validation_loss") or [None, None]
+    if None in losses:
+        reasons.append("no validation loss")
+    elif not losses[1] < losses[0]:
+        reasons.append("validation loss did not fall")
+    return {"works": not reasons, "against": reasons}

@@ -1,0 +1,142 @@
+"""The part of docs/results.md on noisy negatives and synthetic outliers, out of what benchmarks/outliers.py left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from learned_states import BLOCK
+from learned_tables import number, spread, table
+from outliers_sets import HEADLINE, VERSIONS
+from results_learned import FEW, differences_table, label, ordered, parameters
+
+Json = Mapping[str, Any]
+PUBLISHED = ("street-hazards-noisy-negatives", "street-hazards-synthetic-outliers")
+INTRODUCTION = (
+    "Written from `python benchmarks/outliers.py figures`. Tier cpu: the encoder of `erfnet-int8-recovered` (not the "
+    "published ERFNet), frozen; it was trained on Cityscapes, which labels riders and bicycles: what is held out is "
+    "unknown to the heads alone. 360x480, one thread. Images of CamVid train that show a held-out class are dropped. "
+    "Rows without outliers (`msp`, `max_logit`, `energy`, `knn-fitted`) are of a network of the same kind trained "
+    f"without any; every other row is of its own network. `{HEADLINE}`: two heads, negatives of ImageNet less the "
+    "tested categories (the headline regime); `-product`, `-hybrid` and `-msp` are other scores of that network; "
+    "`-all` keeps the tested categories, `-made` has textures and shapes made from a seed instead, `-whole` the same "
+    "negatives as whole images, never pasted; `extra-class`, `sigmoid` and `outlier-exposure` are the other heads. "
+    "`synthetic` draws its outliers from a Real NVP trained jointly, `synthetic-detached` from one that likelihood "
+    "alone trains. `-untrained` is the same pipeline without an optimiser step.",
+    f"Brackets hold 95 % intervals of a bootstrap (1000 resamples, seed 0) over blocks of {BLOCK} neighbouring frames "
+    "on CamVid, over frames elsewhere; differences are paired over the same resamples. A version works on a set where "
+    "its AP lies above every control and above the same pipeline untrained, each with the whole interval, and its "
+    "validation loss fell.",
+)
+
+
+def section(figures: Json) -> list[str]:
+    """The whole part."""
+    lines = ["## Learned from outliers: noisy negatives, synthetic outliers", ""]
+    for text in INTRODUCTION:
+        lines += [text, ""]
+    studies = figures["studies"]
+    for key in dict.fromkeys((one["set"], one["bench"]) for one in studies):
+        lines += study_section([one for one in studies if (one["set"], one["bench"]) == key])
+    rows = [[f"`{name}`", "not run"] for name in PUBLISHED]
+    return [
+        *lines,
+        "### Published settings of learning from outliers, tier gpu",
+        "",
+        *table(["recipe", "figures"], rows),
+    ]
+
+
+def study_section(studies: Sequence[Json]) -> list[str]:
+    """One set and benchmark over its seeds."""
+    first = studies[0]
+    prevalence = next(iter(first["rows"].values()))["prevalence"]
+    lines = [
+        f"### {first['title']}: {first['bench']} with outliers learned",
+        "",
+        f"{first['frames']} frames, prevalence {prevalence:.4f}, seed {first['seed']}; tier cpu."
+        + FEW.get(first["bench"], ""),
+        "",
+        *headline(first),
+    ]
+    if len(studies) > 1:
+        seeds = ", ".join(str(one["seed"]) for one in studies)
+        lines += [
+            f"Mean over seeds {seeds} (least to greatest), as far as they are trained:",
+            "",
+            *seeds_table(studies),
+        ]
+    lines += ["Training:", "", *training_table(studies)]
+    lines += ["Paired differences in AP, by seed:", "", *differences_table(studies)]
+    return [*lines, *verdict_lines(studies), ""]
+
+
+def headline(study: Json) -> list[str]:
+    """All rows of one seed with intervals."""
+    control = any(row.get("paste_control") for row in study["rows"].values())
+    head = ["detector", "closed mIoU", "AP", "nAP", "AUROC", "FPR95", "s pass + own", "parameters"]
+    head += ["pasted inliers flagged", "the same classes untouched"] if control else []
+    body = []
+    for name in ordered(study["rows"]):
+        row = study["rows"][name]
+        pixel, limits, seconds = row["pixel"], row["ci95"], row["seconds"]
+        cells = [
+            label(name, row),
+            number(row.get("miou")) if row["kind"] != "control" else "-",
+            number(pixel["ap"], limits.get("ap", ()), digits=4),
+            number(pixel["nap"], digits=4),
+            number(pixel["auroc"], limits.get("auroc", ())),
+            number(pixel["fpr95"], limits.get("fpr95", ())),
+            f"{seconds['pass']:.2f} + {seconds['own']:.2f}",
+            parameters(row),
+        ]
+        if control:
+            found = row.get("paste_control") or {}
+            cells += [number(found.get(key)) for key in ("pasted", "untouched")]
+        body.append(cells)
+    return table(head, body)
+
+
+def seeds_table(studies: Sequence[Json]) -> list[str]:
+    """Mean and range over the seeds that have a row."""
+    body = []
+    for name in ordered(studies[0]["rows"]):
+        rows = [one["rows"][name] for one in studies if name in one["rows"]]
+        if len(rows) < 2:
+            continue
+        pixels = [[row["pixel"][key] for row in rows] for key in ("ap", "nap", "auroc", "fpr95")]
+        cells = [spread(values, 4 if place < 2 else 3) for place, values in enumerate(pixels)]
+        body.append([label(name, rows[0]), str(len(rows)), spread([row.get("miou") for row in rows]), *cells])
+    return table(["detector", "seeds", "closed mIoU", "AP", "nAP", "AUROC", "FPR95"], body)
+
+
+def training_table(studies: Sequence[Json]) -> list[str]:
+    """What each training took."""
+    head = ["version, seed", "steps", "images seen", "seconds", "features, s", "validation loss", "validation mIoU"]
+    body = []
+    for version in VERSIONS:
+        for one in studies:
+            found = (one["rows"].get(version.name) or {}).get("training")
+            if found:
+                cells = [str(found["steps"]), str(found["images_seen"])]
+                cells += [f"{found[key]:.0f}" for key in ("seconds", "seconds_before")]
+                cells.append(" to ".join(number(loss) for loss in found["validation_loss"]))
+                body.append([f"{version.name}, {one['seed']}", *cells, number(found["validation"].get("val_miou"))])
+    return table(head, body)
+
+
+def verdict_lines(studies: Sequence[Json]) -> list[str]:
+    """Whether each version works, by the project's rule, on every seed."""
+    lines = []
+    for name in dict.fromkeys(name for one in studies for name in one["works"]):
+        found = {one["seed"]: one["works"][name] for one in studies if name in one["works"]}
+        short = {seed: one["against"] for seed, one in found.items() if not one["works"]}
+        seeds = "all seeds" if len(found) > 1 else f"seed {next(iter(found))}"
+        if not short:
+            lines.append(f"- {name} **works** here ({seeds}).")
+            continue
+        reasons = "; ".join(f"seed {seed}: {', '.join(reasons)}" for seed, reasons in short.items())
+        lines.append(
+            f"- {name} **does not work yet** here ({len(found) - len(short)} of {len(found)} seeds): {reasons}."
+        )
+    return lines
