@@ -55,6 +55,14 @@ def test_calibrate_then_evaluate_and_predict(network, dataset, camvid, tmp_path,
     scores = np.load(where / "0.npy")
     assert scores.min() >= 0
     assert scores.max() < 1
+    stored = [*options[:-1], str(tmp_path / "stored"), "--format", "npy,png", "--false-alarms", "0.25"]
+    assert run(["predict", picture, *stored, "--quiet"]) == 0
+    sidecar = json.loads((tmp_path / "stored" / "0.json").read_text())
+    labels = np.asarray(Image.open(tmp_path / "stored" / "0_open_set_labels.png"))
+    odd = np.load(tmp_path / "stored" / "0.npy") >= sidecar["output"]["threshold"]
+    assert np.array_equal(labels == sidecar["anomaly_class"], odd)
+    assert run(["predict", picture, *stored, "--threshold", "1"]) == 2
+    assert "--threshold and --false-alarms both" in capsys.readouterr().err
 
 
 def test_calibrate_complains_in_one_line(network, camvid, tmp_path, capsys):

@@ -43,7 +43,16 @@ def test_everything_is_written_and_reads_back(images, tmp_path):
     assert names(out) == sorted(
         f"{name}{suffix}"
         for name in "abc"
-        for suffix in (".json", ".npy", ".hdf5", "_overlay.png", "_mask.png", "_segmentation.png")
+        for suffix in (
+            ".json",
+            ".npy",
+            ".hdf5",
+            "_overlay.png",
+            "_mask.png",
+            "_segmentation.png",
+            "_open_set.png",
+            "_open_set_labels.png",
+        )
     )
     assert leftovers(out) == []
     result = predict(images / "a.png", BrightnessSegmenter(), Darkness())
@@ -53,6 +62,8 @@ def test_everything_is_written_and_reads_back(images, tmp_path):
     assert np.array_equal(np.asarray(Image.open(out / "a_mask.png")) == 255, result.mask(1.0))
     assert np.array_equal(np.asarray(Image.open(out / "a_segmentation.png")), result.segmentation)
     assert np.array_equal(np.asarray(Image.open(out / "a_overlay.png")), result.overlay(threshold=1.0))
+    assert np.array_equal(np.asarray(Image.open(out / "a_open_set.png")), result.coloured_open_set(1.0))
+    assert np.array_equal(np.asarray(Image.open(out / "a_open_set_labels.png")), result.open_set(1.0))
 
 
 def test_the_sidecar_says_what_made_the_files(images, tmp_path):

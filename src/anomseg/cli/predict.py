@@ -1,11 +1,11 @@
-"""Score images and write anomaly maps, heat-map overlays, masks and segmentations."""
+"""Score images and write anomaly maps, heat-map overlays, masks, segmentations and open-set maps."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from anomseg.cli.arguments import DETECTOR_HELP, add_network, add_run, open_detectors, open_segmenter_for
-from anomseg.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTIAL
+from anomseg.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTIAL, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,16 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--out", type=str, default="anomseg-out", help="folder of the results; several detectors get a subfolder each"
     )
     parser.add_argument(
-        "--threshold", type=float, default=None, help="scores at or above it are anomalous: writes a mask"
+        "--threshold",
+        type=float,
+        default=None,
+        help="scores at or above it are anomalous: writes a mask, and a picture of classes and anomaly in one",
+    )
+    parser.add_argument(
+        "--false-alarms",
+        type=float,
+        default=None,
+        help="the threshold that 'anomseg calibrate' stored for this share of false alarms, instead of --threshold",
     )
     parser.add_argument(
         "--format",
@@ -54,8 +63,10 @@ def run(options: Namespace) -> int:
 
     from anomseg.cli.output import Progress, say, warn
     from anomseg.detectors import network_of, segmenter_matches
-    from anomseg.inference import predict_to_directory
+    from anomseg.inference import predict_to_directory, threshold_at_false_alarms
 
+    if options.threshold is not None and options.false_alarms is not None:
+        raise ConfigError("--threshold and --false-alarms both set the threshold; give one of them")
     detectors = open_detectors(options.detector or ["energy"], options.seed)
     segmenter = open_segmenter_for([detector for _, detector in detectors], options)
     formats = [part.strip() for part in options.format.split(",") if part.strip()]
@@ -65,6 +76,13 @@ def run(options: Namespace) -> int:
         mismatch = segmenter_matches(detector, network_of(detector, segmenter))
         if mismatch is not None:
             warn(mismatch)
+        threshold = options.threshold
+        if options.false_alarms is not None:
+            threshold = threshold_at_false_alarms(detector, options.false_alarms, calibrated=options.calibrated)
+            say(
+                f"{name}: threshold {threshold:g} for a share of false alarms of {options.false_alarms:g}",
+                options.quiet,
+            )
         with Progress(f"predicting with {name}", options.quiet) as progress:
             summary = predict_to_directory(
                 options.inputs,
@@ -73,7 +91,7 @@ def run(options: Namespace) -> int:
                 out,
                 formats,
                 dtype=options.dtype,
-                threshold=options.threshold,
+                threshold=threshold,
                 roi=options.roi,
                 batch_size=options.batch_size,
                 on_progress=_relay(progress),

@@ -6,15 +6,18 @@ from anomseg.inference.directory import PredictSummary, Progress, predict_to_dir
 from anomseg.inference.inputs import ImageFile, expand_inputs
 from anomseg.inference.legend import add_colour_bar, add_legend
 from anomseg.inference.loading import Prefetch
+from anomseg.inference.open_set import ANOMALY_NAME, anomaly_colour, open_set_map
 from anomseg.inference.outputs import FORMATS, Outputs
 from anomseg.inference.predict import predict
 from anomseg.inference.prediction import Prediction
 from anomseg.inference.predictor import Predictor
 from anomseg.inference.readers import read_map
 from anomseg.inference.roi import Roi, load_roi
+from anomseg.inference.thresholds import threshold_at_false_alarms
 from anomseg.inference.writers import write_hdf5, write_mask, write_npy, write_picture, write_segmentation
 
 __all__ = [
+    "ANOMALY_NAME",
     "FORMATS",
     "CostRow",
     "ImageFile",
@@ -27,6 +30,7 @@ __all__ = [
     "Roi",
     "add_colour_bar",
     "add_legend",
+    "anomaly_colour",
     "colour_classes",
     "colourise",
     "draw_outline",
@@ -34,10 +38,12 @@ __all__ = [
     "heat_overlay",
     "load_roi",
     "measure_costs",
+    "open_set_map",
     "predict",
     "predict_to_directory",
     "read_map",
     "score_range",
+    "threshold_at_false_alarms",
     "write_hdf5",
     "write_mask",
     "write_npy",

@@ -37,6 +37,7 @@ def predict(
     device: str | torch.device | None = ...,
     roi: str | Path | np.ndarray | None = ...,
     seed: int = ...,
+    threshold: float | None = ...,
 ) -> Prediction: ...
 
 
@@ -51,6 +52,7 @@ def predict(
     device: str | torch.device | None = ...,
     roi: str | Path | np.ndarray | None = ...,
     seed: int = ...,
+    threshold: float | None = ...,
     on_error: Callable[[str, FrameError], None] | None = ...,
 ) -> Any: ...
 
@@ -65,6 +67,7 @@ def predict(
     device: str | torch.device | None = None,
     roi: str | Path | np.ndarray | None = None,
     seed: int = 0,
+    threshold: float | None = None,
     on_error: Callable[[str, FrameError], None] | None = None,
 ) -> Prediction | Iterator[Prediction]:
     """Score one image, or many.
@@ -80,6 +83,8 @@ def predict(
         device: ``"cpu"``, ``"cuda"``, ``"auto"``; None leaves the network where it is.
         roi: Mask file or array; scores count where it is non-zero (resized to each image by nearest neighbour).
         seed: For detectors with random passes; the result does not depend on the order of images.
+        threshold: Score from which a pixel is an anomaly, for `Prediction.mask` and `Prediction.open_set`; it can as
+            well be given there.
         on_error: Called with the name and the reason of an image that cannot be used, which is then left out;
             without it the error is raised.
 
@@ -91,7 +96,9 @@ def predict(
         DataError: A path does not exist.
         CompatibilityError: The detector does not fit the segmenter.
     """
-    predictor = Predictor(segmenter, detector, size=size, device=device, roi=load_roi(roi), seed=seed)
+    predictor = Predictor(
+        segmenter, detector, size=size, device=device, roi=load_roi(roi), seed=seed, threshold=threshold
+    )
     if is_single(inputs):
         source = single_source(inputs)  # type: ignore[arg-type]
         image, about = decode(source)

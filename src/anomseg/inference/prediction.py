@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from anomseg.errors import CompatibilityError, DataError
+from anomseg.errors import CompatibilityError, ConfigError, DataError
 from anomseg.files import cannot_write, write_json
 from anomseg.inference.colour import (
     BoolArray,
@@ -25,6 +25,14 @@ from anomseg.inference.colour import (
 )
 from anomseg.inference.inputs import safe_name
 from anomseg.inference.legend import add_colour_bar, add_legend
+from anomseg.inference.open_set import (
+    ANOMALY_NAME,
+    MOST_CLASSES,
+    anomaly_colour,
+    anomaly_index,
+    draw_open_set,
+    open_set_map,
+)
 from anomseg.inference.outputs import Outputs, check_range
 from anomseg.inference.provenance import SIGN, plain
 from anomseg.inference.writers import (
@@ -38,7 +46,9 @@ from anomseg.inference.writers import (
 )
 from anomseg.types import UInt8Array
 
-_SUFFIXES = (".npy", ".hdf5", "_overlay.png", "_mask.png", "_segmentation.png")
+_SUFFIXES = (
+    ".npy", ".hdf5", "_overlay.png", "_mask.png", "_segmentation.png", "_open_set.png", "_open_set_labels.png"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +66,8 @@ class Prediction:
         bounded: The score lies in [0, 1] by construction.
         name: Names its files; unique in a run.
         roi: ``(H, W)`` bool, True inside the region of interest; None where that is the whole image.
+        threshold: Score from which a pixel is an anomaly, where the prediction was told one; `mask` and `open_set`
+            take it unless they are given another.
     """
 
     image: UInt8Array
@@ -67,6 +79,7 @@ class Prediction:
     bounded: bool = False
     name: str = "image"
     roi: BoolArray | None = None
+    threshold: float | None = None
 
     @property
     def score_name(self) -> str:
@@ -77,10 +90,80 @@ class Prediction:
         """Scores at both ends of the overlay's colours: [0, 1] if bounded, else percentiles 1 and 99.5."""
         return score_range(self.anomaly_map, bounded=self.bounded, inside=self.roi)
 
-    def mask(self, threshold: float) -> BoolArray:
-        """Where the score is at least ``threshold``, inside the region of interest; ``(H, W)`` bool."""
-        found = self.anomaly_map >= threshold
+    def mask(self, threshold: float | None = None) -> BoolArray:
+        """Where the score is at least ``threshold``, inside the region of interest; ``(H, W)`` bool.
+
+        Args:
+            threshold: The prediction's own where not given.
+
+        Raises:
+            ConfigError: There is no threshold.
+        """
+        found = self.anomaly_map >= self._threshold(threshold)
         return found if self.roi is None else found & self.roi
+
+    @property
+    def anomaly_class(self) -> int:
+        """The number of the anomaly in `open_set`: K, the first after the K known classes.
+
+        Raises:
+            CompatibilityError: There is no segmentation, or no number is left.
+        """
+        self._require_segmentation()
+        return anomaly_index(len(self.classes))
+
+    def open_set(self, threshold: float | None = None) -> UInt8Array:
+        """Known classes and the anomaly in one map: the segmentation, with K where the score reaches a threshold.
+
+        Both come of one call and one pass of the network. Outside the region of interest nothing is an anomaly.
+
+        Args:
+            threshold: Score from which a pixel is an anomaly; the prediction's own where not given.
+
+        Returns:
+            ``(H, W)`` uint8: 0 .. K - 1 known classes, K (`anomaly_class`) the anomaly.
+
+        Raises:
+            ConfigError: There is no threshold.
+            CompatibilityError: There is no segmentation, or it has 255 classes or more.
+        """
+        return open_set_map(self._require_segmentation(), self.mask(threshold), len(self.classes))
+
+    def coloured_open_set(self, threshold: float | None = None, *, legend: bool = True) -> UInt8Array:
+        """`open_set` as a picture: classes in their colours over the image's brightness, the anomaly in one of its own.
+
+        Args:
+            threshold: Score from which a pixel is an anomaly; the prediction's own where not given.
+            legend: Add a legend of what occurs to the right, which makes the picture wider than the image.
+
+        Returns:
+            ``(H, W', 3)`` uint8 RGB.
+
+        Raises:
+            ConfigError: There is no threshold.
+            CompatibilityError: There is no segmentation, or it has 255 classes or more.
+        """
+        found = self.open_set(threshold)
+        table = self.open_set_palette
+        picture = draw_open_set(grey(self.image), found, table)
+        present = [int(index) for index in np.unique(found)]
+        return add_legend(picture, (*self.classes, ANOMALY_NAME), table, present) if legend else picture
+
+    @property
+    def open_set_palette(self) -> tuple[tuple[int, ...], ...]:
+        """One RGB triple a class, then that of the anomaly, which is like none of theirs."""
+        return (*self.palette, anomaly_colour(self.palette))
+
+    def _threshold(self, threshold: float | None) -> float:
+        found = self.threshold if threshold is None else threshold
+        if found is None:
+            raise ConfigError(f"{self.name} has no threshold; give the score from which a pixel is an anomaly")
+        return found
+
+    def _require_segmentation(self) -> UInt8Array:
+        if self.segmentation is None:
+            raise CompatibilityError(f"{self.name} has no segmentation; predict with a segmenter")
+        return self.segmentation
 
     def overlay(self, range: Range | None = None, *, threshold: float | None = None, bar: bool = True) -> UInt8Array:
         """The heat map over the image, as a picture to look at.
@@ -115,10 +198,9 @@ class Prediction:
         Raises:
             CompatibilityError: There is no segmentation.
         """
-        if self.segmentation is None:
-            raise CompatibilityError(f"{self.name} has no segmentation; predict with a segmenter")
-        picture = blend(grey(self.image), colour_classes(self.segmentation, self.palette), 0.65)
-        present = [int(index) for index in np.unique(self.segmentation)]
+        classes = self._require_segmentation()
+        picture = blend(grey(self.image), colour_classes(classes, self.palette), 0.65)
+        present = [int(index) for index in np.unique(classes)]
         return add_legend(picture, self.classes, self.palette, present) if legend else picture
 
     def save(
@@ -133,14 +215,16 @@ class Prediction:
         """Write the result as files named after the image, the sidecar last.
 
         ``npy`` and ``hdf5`` give the raw map; ``png`` gives the overlay, the segmentation and, with a threshold,
-        the mask. The sidecar ``<name>.json`` says what made them. Files of an earlier, different run that would
-        contradict it are removed; those that no sidecar of ours lists are let be.
+        the mask, the open-set map as a picture with a legend (``<name>_open_set.png``) and as a palette image whose
+        pixels are class numbers (``<name>_open_set_labels.png``). The sidecar ``<name>.json`` says what made them.
+        Files of an earlier, different run that would contradict it are removed; those that no sidecar of ours lists
+        are let be.
 
         Args:
             directory: Made if missing.
             formats: Any of png, npy, hdf5.
             dtype: Of the ``npy`` map; ``hdf5`` is float16, as its readers expect.
-            threshold: Score from which a pixel counts as anomalous.
+            threshold: Score from which a pixel counts as anomalous; the prediction's own where not given.
             range: Scores at both ends of the overlay's colours.
 
         Returns:
@@ -151,7 +235,9 @@ class Prediction:
             FrameError: float16 cannot hold the scores; nothing was touched.
             DataError: A file cannot be written, or ``<name>.json`` is somebody else's; nothing was touched.
         """
-        return self.write(directory, Outputs(tuple(formats), dtype, threshold, range))
+        return self.write(
+            directory, Outputs(tuple(formats), dtype, self.threshold if threshold is None else threshold, range)
+        )
 
     def write(self, directory: str | Path, outputs: Outputs) -> list[Path]:
         """As `save`, with the options in one object."""
@@ -181,6 +267,10 @@ class Prediction:
                 write_segmentation(target("_segmentation.png"), self.segmentation, self.palette)
             if outputs.threshold is not None:
                 write_mask(target("_mask.png"), self.mask(outputs.threshold))
+                if self.segmentation is not None and len(self.classes) < MOST_CLASSES:
+                    write_picture(target("_open_set.png"), self.coloured_open_set(outputs.threshold))
+                    labels = self.open_set(outputs.threshold)
+                    write_segmentation(target("_open_set_labels.png"), labels, self.open_set_palette)
         for suffix in _SUFFIXES:
             if f"{name}{suffix}" in earlier and folder / f"{name}{suffix}" not in written:
                 (folder / f"{name}{suffix}").unlink(missing_ok=True)
@@ -200,10 +290,15 @@ class Prediction:
                 "overlay_range": {"min": low, "max": high},
                 "output": outputs.describe(),
                 "classes": list(self.classes),
+                "anomaly_class": self._told_anomaly_class(outputs),
                 "files": list(files),
                 "fingerprint": outputs.fingerprint(self.provenance),
             }
         )
+
+    def _told_anomaly_class(self, outputs: Outputs) -> int | None:
+        joint = outputs.threshold is not None and self.segmentation is not None and len(self.classes) < MOST_CLASSES
+        return self.anomaly_class if joint else None
 
 
 def _listed_files(sidecar: Path) -> set[str]:

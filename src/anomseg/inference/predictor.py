@@ -37,6 +37,7 @@ class Predictor:
         seed: Random passes are seeded by it and the frame's name, so order and resuming do not matter.
         segmentation: Also keep the predicted classes.
         calibrated: Bring scores to the scale of the detector's calibration, in [0, 1).
+        threshold: Score from which a pixel is an anomaly, for the predictions to remember; no result depends on it.
 
     Raises:
         CompatibilityError: The detector needs what the segmenter lacks, has not been fitted, or carries no
@@ -55,12 +56,14 @@ class Predictor:
         seed: int = 0,
         segmentation: bool = True,
         calibrated: bool = False,
+        threshold: float | None = None,
     ) -> None:
         self.segmenter: Segmenter | None = network_of(detector, segmenter)
         self.detector = detector
         self.size = size
         self.roi = roi
         self.seed = seed
+        self.threshold = threshold
         self.needs = detector.needs(self.segmenter)
         if self.needs.forward and self.segmenter is None:
             raise CompatibilityError(f"{detector.registry_name} scores a network's answers; give a segmenter")
@@ -196,6 +199,7 @@ class Predictor:
             bounded=self.bounded,
             name=source.name,
             roi=inside,
+            threshold=self.threshold,
         )
 
 
