@@ -136,6 +136,11 @@ def idd_lite() -> Benchmark:
     return _benchmark("idd_lite", None)
 
 
+def cifar10() -> Benchmark:
+    """CIFAR-10: images of held-out classes are the anomalies, as whole images; without any, only closed-set figures."""
+    return _benchmark("cifar10", None)
+
+
 def pasted(base: str = "camvid") -> Benchmark:
     """Frames with pasted objects, as ``anomseg data paste`` writes them.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from anomseg.data.classified import Collect
 from anomseg.data.label_mapping import LabelSpace
 from anomseg.data.labels import ValueTable, parse_value_table
 from anomseg.data.layout import Layout
@@ -55,6 +56,8 @@ class DatasetSpec:
         tables: ``(layout, table)`` where a layout stores other values.
         map_tables: ``(map, table)`` of what the values of the layouts' further maps mean. A map ``classes`` is the
             class map of an anomaly set, in its label space.
+        collect: Of a set of whole images that are sorted into classes, without label files: finds them in the place of
+            ``layouts``.
         check: Called with the folder once a layout fits; raises where it holds something else all the same.
         group: Regular expression whose first group, matched on a frame's id, is its scene or sequence.
         licence: Terms, in words.
@@ -75,6 +78,7 @@ class DatasetSpec:
     held_out: tuple[str, ...] = ()
     tables: tuple[tuple[str, ValueTable], ...] = ()
     map_tables: tuple[tuple[str, ValueTable], ...] = ()
+    collect: Collect | None = None
     check: Callable[[Path], None] | None = None
     group: str = ""
     licence: str = ""

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from anomseg.data.classified import classified_frames
 from anomseg.data.dataset import DatasetSpec
 from anomseg.data.decoding import decode_label
 from anomseg.data.labels import ValueTable
 from anomseg.data.layout import CLASSES, Record
 from anomseg.data.loaders import HeldOutLoader, ImageLoader, MapLoader, OverlayLoader
-from anomseg.data.locate import Located, locate
+from anomseg.data.locate import Located, checked_root, locate
 from anomseg.data.specs import dataset_spec
 from anomseg.errors import ConfigError, DataError, unknown_name
 from anomseg.types import Frame, UInt8Array
@@ -59,12 +60,21 @@ def load_frames(
     spec = dataset_spec(name) if isinstance(name, str) else name
     if limit is not None and limit < 1:
         raise ConfigError(f"a limit of {limit} frames leaves nothing; give 1 or more")
-    located = locate(spec, root, split, layout)
-    table = spec.table_for(located.layout, label_values)
     names = [name.strip() for name in held_out.split(",")] if isinstance(held_out, str) else list(held_out)
     anomalous = spec.anomalous(names)
     if held_out_images not in ("keep", "drop", "void"):
         raise unknown_name("value of held_out_images", held_out_images, ("keep", "drop", "void"))
+    if spec.collect is not None:
+        if label_values is not None:
+            raise ConfigError(f"label values do not apply to {spec.name}: its labels are the images' classes")
+        part = spec.split(split).name
+        found = spec.collect(checked_root(spec, root), part, layout)
+        kept = classified_frames(spec.name, part, found, anomalous, held_out_images)[:limit]
+        if not kept:
+            raise DataError(f"every image of {spec.name} is of a held-out class; nothing is left after dropping them")
+        return kept
+    located = locate(spec, root, split, layout)
+    table = spec.table_for(located.layout, label_values)
     make = _FrameMaker(spec, located, table, anomalous, held_out_images)
     frames: list[Frame] = []
     wanted = located.split.shows

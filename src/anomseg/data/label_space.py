@@ -61,7 +61,12 @@ STREET_HAZARDS = LabelSpace(
     (("unlabeled", ()), ("other", ()), ("road line", ("road",))),
 )  # fmt: skip
 
-_SPACES = {space.name: space for space in (CITYSCAPES, CAMVID, IDD_LITE, STREET_HAZARDS)}
+CIFAR10 = LabelSpace(
+    "cifar10",
+    ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+)
+
+_SPACES = {space.name: space for space in (CITYSCAPES, CAMVID, IDD_LITE, STREET_HAZARDS, CIFAR10)}
 
 
 def label_space(name: str) -> LabelSpace:

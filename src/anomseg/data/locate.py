@@ -41,7 +41,7 @@ def locate(spec: DatasetSpec, root: str | Path | None, split: str | None = None,
         ConfigError: The layout is unknown.
     """
     part = spec.split(split)
-    folder = _checked_root(spec, root)
+    folder = checked_root(spec, root)
     scans = [
         (lay, lay.scan(folder, part.folder or part.name)) for lay in ([spec.layout(layout)] if layout else spec.layouts)
     ]
@@ -68,7 +68,12 @@ def _may_lack_labels(layout: Layout, scan: Scan, split: Split) -> bool:
     return split.hidden or layout.labels is None or (layout.optional_labels and not scan.lone)
 
 
-def _checked_root(spec: DatasetSpec, root: str | Path | None) -> Path:
+def checked_root(spec: DatasetSpec, root: str | Path | None) -> Path:
+    """The folder of a data set, if there is one with something in it.
+
+    Raises:
+        DataError: There is none, or it is empty.
+    """
     if root is None:
         where = f" (get it from {spec.homepage})" if spec.homepage else ""
         raise DataError(f"{spec.name} needs the folder it lies in: give --root DIR{where}")

@@ -11,8 +11,9 @@ from anomseg.data.frames import shows
 from anomseg.data.labels import ValueTable
 from anomseg.data.layout import Record, Scan
 from anomseg.data.loaders import ImageLoader, OverlayLoader
-from anomseg.data.locate import Located, locate
+from anomseg.data.locate import Located, checked_root, locate
 from anomseg.data.specs import dataset_spec
+from anomseg.data.verify_collection import verify_collection
 from anomseg.data.verify_report import Problem, SplitCount, VerifyReport
 from anomseg.errors import DataError, FrameError
 from anomseg.files import read_json
@@ -43,6 +44,8 @@ def verify(
         ConfigError: An unknown name, layout or label table.
     """
     spec = dataset_spec(name) if isinstance(name, str) else name
+    if spec.collect is not None:
+        return verify_collection(spec, spec.collect, checked_root(spec, root), split, layout)
     located, absent, problems = _locate_splits(spec, root, split, layout)
     counts = []
     for part in located:

@@ -16,6 +16,7 @@ for _name, _module, _summary in (
     ("bdd_anomaly", "bdd_anomaly", "BDD-Anomaly, BDD100K images with trains and motorcycles unknown"),
     ("camvid", "camvid", "CamVid, eleven classes of driving video"),
     ("idd_lite", "idd_lite", "India Driving Dataset Lite, seven classes"),
+    ("cifar10", "cifar10", "CIFAR-10, small photographs of ten classes"),
     ("pasted", "pasted", "frames with pasted objects, from 'anomseg data paste' (option base)"),
     ("folder", "folder", "images and masks of one's own (options images, masks, values)"),
 ):
