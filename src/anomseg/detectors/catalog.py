@@ -96,6 +96,12 @@ for _name, _target, _summary, _tags in (
         "free energy plus the log-probability of an outlier head",
         ("outlier-head",),
     ),
+    (
+        "flow_likelihood",
+        "synthetic_outliers:FlowLikelihood",
+        "bits that a Real NVP needs for the patch around a pixel: flow_likelihood:flow=DIR",
+        ("trained",),
+    ),
     ("chance", "controls:Chance", "control: uniform noise", ("control", "no-network", "bounded")),
     (
         "position_prior",
