@@ -33,9 +33,8 @@ def pasted_step(paths: Paths) -> Step:
     """Frames of CamVid test with COCO objects, and with objects of CamVid's own as a control."""
     out = paths.root(PASTED)
     words = (
-        *("data", "paste", "--frames", f"camvid={paths.data / 'camvid'}@test", "--every", "3"),
-        *("--negatives", f"coco_panoptic={paths.coco}", "--half", "odd", "--inlier", "car,pedestrian"),
-        *("--seed", "0", "--out", str(out)),
+        *("data", "paste", "camvid", "--root", str(paths.data / "camvid"), "--split", "test"),
+        *("--objects", f"coco_panoptic={paths.coco}", "--half", "odd", "--inliers", "1", "--out", str(out), "--quiet"),
     )
     return Step("made/pasted", words, out, "manifest.json")
 
