@@ -202,6 +202,17 @@ def test_voc_masks_by_the_class_under_the_instance_and_boxes_elsewhere(tmp_path)
     assert [one.category for one in both] == ["chair", "person"]
 
 
+def test_voc_images_with_damaged_annotations_are_left_out_with_one_warning(tmp_path):
+    for name in ("2007_000032", "2007_000033", "2007_000039"):
+        save(tmp_path / "JPEGImages" / f"{name}.jpg", picture())
+        xml(tmp_path / "Annotations" / f"{name}.xml", (20, 30), {"chair": (1, 1, 30, 20)})
+    for name in ("2007_000032", "2007_000039"):
+        (tmp_path / "Annotations" / f"{name}.xml").write_text("<annotation>")
+    with pytest.warns(UserWarning, match=r"2 images of .* are left out: .*2007_000032\.xml") as caught:
+        assert [one.id for one in load_negatives("pascal_voc", tmp_path)] == ["2007_000033"]
+    assert len(caught) == 1
+
+
 def test_synthetic_negatives_come_from_the_seed_alone():
     first, again = (load_negatives("synthetic:count=5;seed=3;side=32", regime="synthetic_only") for _ in range(2))
     other = load_negatives("synthetic:count=5;seed=4;side=32")

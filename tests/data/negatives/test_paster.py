@@ -204,7 +204,8 @@ def test_one_readable_among_very_many_is_found(tmp_path):
 
 def test_all_unreadable_is_one_clear_error(tmp_path):
     paster = Paster(broken(tmp_path, 5), always())
-    with pytest.warns(UserWarning, match="broken"), pytest.raises(DataError, match=r"none of the 5 .*; the first: .*broken") as error:
+    said = r"none of the 5 .*; the first: .*broken"
+    with pytest.warns(UserWarning, match="broken"), pytest.raises(DataError, match=said) as error:
         paster.paste(IMAGE, np.random.default_rng(0))
     assert "\n" not in str(error.value)
 

@@ -38,7 +38,7 @@ class PasteConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be carried out."""
-        if not (self.share >= 0 and self.pure >= 0 and self.share + self.pure <= 1):
+        if not (self.share >= 0 and self.pure >= 0 and self.share + self.pure <= 1 + 1e-9):
             raise ConfigError(
                 f"share {self.share} and pure {self.pure} are shares of all images: from 0, at most 1 together"
             )

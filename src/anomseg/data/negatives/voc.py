@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ class InstanceRegions:
 class PascalVocNegatives:
     """Pascal VOC: ``JPEGImages``, ``Annotations``, and where there are any ``SegmentationObject`` and ``...Class``.
 
-    What an image shows is told by its annotation; images without one are left out. By default no object that driving
+    What an image shows is told by its annotation; images without a readable one are left out. By default no object that driving
     label spaces know is cut out (``exclude=road``).
 
     Args:
@@ -95,11 +96,10 @@ class PascalVocNegatives:
 
         Raises:
             DataError: The folder is missing or not laid out like VOC, or nothing is left.
-            FrameError: An annotation is unreadable.
         """
         base = _base(checked_folder(root, "pascal_voc"))
         unwanted = tuple(("road",) if exclude is None else exclude)
-        negatives = []
+        negatives, unreadable = [], []
         for path in image_files(base / "JPEGImages", 0):
             boxes = base / "Annotations" / f"{path.stem}.xml"
             instances = base / "SegmentationObject" / f"{path.stem}.png"
@@ -107,11 +107,17 @@ class PascalVocNegatives:
             has_masks = instances.is_file() and classes.is_file()
             if not boxes.is_file() or (self.masked and not has_masks):
                 continue
-            categories = frozenset(name for name, _ in read_xml_objects(boxes).objects)
+            try:
+                categories = frozenset(name for name, _ in read_xml_objects(boxes).objects)
+            except FrameError as error:
+                unreadable.append(str(error))
+                continue
             if all(is_excluded([name], unwanted) for name in categories):
                 continue
             regions = InstanceRegions(instances, classes, unwanted) if has_masks else BoxRegions(boxes, path, unwanted)
             negatives.append(Negative(path.stem, ImageLoader(path), categories, regions, "pascal_voc"))
+        if unreadable:
+            warnings.warn(f"{len(unreadable)} images of {base} are left out: {unreadable[0]}", stacklevel=3)
         if not negatives:
             raise DataError(f"{base} holds no annotated image with an object to cut out; exclude less")
         return negatives
