@@ -82,8 +82,8 @@ class InstanceRegions:
 class PascalVocNegatives:
     """Pascal VOC: ``JPEGImages``, ``Annotations``, and where there are any ``SegmentationObject`` and ``...Class``.
 
-    What an image shows is told by its annotation; images without a readable one are left out. By default no object that driving
-    label spaces know is cut out (``exclude=road``).
+    What an image shows is told by its annotation; images without a readable one are left out. By default no
+    object that driving label spaces know is cut out (``exclude=road``).
 
     Args:
         masked: Whether to take only images whose objects have masks; the others have boxes.
