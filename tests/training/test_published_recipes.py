@@ -87,3 +87,33 @@ def test_from_class_maps_to_figures(tmp_path, recipe, write):
     assert card["pixels"]["anomaly"] == 2 * 12 * 64
     told = json.loads(next((tmp_path / "figures").glob("*/metrics.json")).read_text())
     assert not [text for text in told.get("warnings", ()) if "taught" in text]
+
+
+def test_noisy_negatives_from_class_maps_to_figures(tmp_path):
+    street_hazards(tmp_path / "data")
+    summary = train(
+        "street-hazards-noisy-negatives",
+        tmp_path / "out",
+        {
+            "roots.street_hazards": str(tmp_path / "data"),
+            "stages.heads.module.options.size": [64, 96],
+            "stages.heads.module.options.growth": 2,
+            "stages.heads.module.options.ladder": [8, 6, 6, 4],
+            "stages.heads.data.negatives.sources": [{"negatives": "synthetic:count=30;side=32"}],
+            "stages.heads.data.negatives.regime": "all",
+            "stages.heads.data.workers": 0,
+            "stages.heads.data.batch_size": 2,
+            "stages.heads.data.augment.crop": [64, 64],
+            "stages.heads.trainer.steps": 2,
+            "stages.heads.trainer.validate_every": 1,
+            "stages.heads.trainer.accelerator": "cpu",
+        },
+        quiet=True,
+    )
+    assert summary["validation"]["val_outlier_ap"] > 0
+    detector = load_detector(tmp_path / "out")
+    assert len(detector.segmenter.classes) == 13
+    assert detector.segmenter.outlier.layers == ("ladder4",)
+    (card,) = evaluate("street_hazards", tmp_path / "data", None, [detector], tmp_path / "figures")
+    assert card["detector"]["uses_negatives"]
+    assert 0 < card["per_image_mean"]["ap"] <= 1

@@ -25,6 +25,7 @@ PUBLISHED = {
     ("street-hazards-pans", "pans"): (5125, 2, 40),
     ("street-hazards-pgan", "pgan"): (5125, 2, 40),
     ("street-hazards-dicnet", "student"): (5125, 16, 150),
+    ("street-hazards-noisy-negatives", "heads"): (5125, 16, 120),
     ("bdd-anomaly-pans", "pans"): (6688, 2, 40),
     ("bdd-anomaly-pgan", "pgan"): (6688, 2, 40),
     ("bdd-anomaly-dicnet", "student"): (6688, 16, 150),

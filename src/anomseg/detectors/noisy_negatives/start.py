@@ -35,7 +35,7 @@ def with_outlier_outputs(network: Segmenter, options: Mapping[str, Any], seed: i
         )
     config = network.config()
     for name, value in options.items():
-        if name not in OWN and config.get(name, value) != value:
+        if name not in OWN and name in config and _plain(config[name]) != _plain(value):
             raise ConfigError(
                 f"options.{name} of the network to start from is {config[name]}, not {value}; leave it out"
             )
@@ -53,3 +53,8 @@ def with_outlier_outputs(network: Segmenter, options: Mapping[str, Any], seed: i
             count = min(len(given), len(value))  # a class more, or less, which comes last
             value[:count] = given[:count]
     return grown
+
+
+def _plain(value: Any) -> Any:
+    """An option as it would be written: sequences are lists."""
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
