@@ -147,6 +147,27 @@ class OpenSetCurve:
             1 - int(open_right.sum() + open_wrong.sum()) / known if known else float("nan"),
         )
 
+    def threshold_at_recall(self, recall: float = 0.95, *, strict: bool = False) -> float | None:
+        """The greatest threshold of the grid at which a share of the anomalous pixels is found.
+
+        Args:
+            recall: The share.
+            strict: It has to be exceeded, where that can be.
+
+        Returns:
+            The threshold; None without an anomalous pixel.
+        """
+        cells = np.zeros(_GRID, np.int64)
+        for keys, counts in self._scores.items():
+            odd = keys >> (32 - _DROPPED_BITS) >= 2 * self.num_classes
+            np.add.at(cells, keys[odd] & (_GRID - 1), counts[odd])
+        found = np.cumsum(cells[::-1])[::-1]
+        if not found[0]:
+            return None
+        rate = found / found[0]
+        reached = np.flatnonzero(rate > recall if strict and recall < 1 else rate >= recall)
+        return float(scores_of_keys(np.array([reached[-1] << _DROPPED_BITS], np.uint32))[0])
+
     def closed(self) -> NDArray[np.float64]:
         """``(K,)`` closed-set IoU: no threshold, no anomalous pixels; NaN for a class without a known pixel."""
         right, wrong, _ = np.split(self._totals(), _KINDS)

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from anomseg.errors import CompatibilityError, DataError
-from anomseg.metrics.counts import Counts, ScoreCounts, count_scores, keys_at_least, scores_of_keys
+from anomseg.metrics.counts import Counts, Keys, ScoreCounts, count_scores, keys_at_least, scores_of_keys
 from anomseg.metrics.curve import (
     FPR_RULES,
     ApRule,
@@ -135,9 +135,25 @@ class PixelCurve:
                 f"no inlier pixel in {len(self._frames)} frames, so AP, AUROC and FPR95 are undefined; "
                 "check the label table"
             )
-        keys, counts = self._anomaly.consolidated()
+        return self._against(*self._anomaly.consolidated())
+
+    def _against(self, keys: Keys, counts: Counts) -> Curve:
         at_or_above, above = self._inlier.at_or_above(keys)
         return Curve(counts[::-1], at_or_above[::-1], above[::-1], self._inlier.total, scores_of_keys(keys[::-1]))
+
+    def ap_against(self, keys: Keys, counts: Counts) -> float:
+        """Average precision of other anomalous pixels against the inliers counted here.
+
+        Args:
+            keys: ``(K,)`` uint32, their distinct scores as ascending keys, see `run_lengths`.
+            counts: ``(K,)`` how often each occurs.
+
+        Raises:
+            DataError: There is no anomalous pixel, or no inlier was counted.
+        """
+        if keys.size == 0 or self._inlier.total == 0:
+            raise DataError("average precision needs anomalous and inlier pixels; check the label table")
+        return float(average_precision(self._against(keys, counts), self.ap_rule))
 
     def compute(self) -> PixelResult:
         """The figures.
