@@ -35,9 +35,9 @@ def gaussian_bits(fitted: UInt8Array, coded: UInt8Array) -> float:
     """
     known, told = fitted.astype(np.float64) + 0.5, coded.astype(np.float64) + 0.5
     channels = known.shape[1]
-    # One twelfth is the variance of a level spread over its width.
-    covariance = np.atleast_2d(np.cov(known.T)) + np.eye(channels) / 12
-    offsets = told - known.mean(0)
-    distance = np.einsum("nc,cd,nd->n", offsets, np.linalg.inv(covariance), offsets).mean() + channels / 12
+    spread = np.eye(channels) / 12  # the covariance of a level spread over its width
+    covariance = np.atleast_2d(np.cov(known.T)) + spread
+    precision, offsets = np.linalg.inv(covariance), told - known.mean(0)
+    distance = np.trace(precision @ (offsets.T @ offsets / len(offsets) + spread))
     nats = 0.5 * (distance + np.linalg.slogdet(covariance)[1] + channels * np.log(2 * np.pi))
     return float(nats / np.log(2) / channels)

@@ -69,7 +69,7 @@ class AffineCoupling(nn.Module):
 
     def _scale_and_shift(self, read: Tensor) -> tuple[Tensor, Tensor]:
         # In half precision only the network runs: its answer is added up over thousands of values.
-        raw, shift = self.conditioner(read).float().chunk(2, 1)
+        raw, shift = self.conditioner(read).to(read.dtype).chunk(2, 1)
         return self.scale.view(-1, *[1] * (read.ndim - 2)) * raw.tanh(), shift
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
