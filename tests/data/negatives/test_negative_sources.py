@@ -231,6 +231,11 @@ def test_synthetic_negatives_come_from_the_seed_alone():
         load_negatives("synthetic:count=0")
 
 
+def test_every_tenth_synthetic_negative_is_of_any_kind():
+    made = load_negatives("synthetic:count=500;side=16")
+    assert {kind for one in made[9::10] for kind in one.categories} == {"noise", "stripes", "checks", "spots", "waves"}
+
+
 def test_synthetic_only_refuses_files(tmp_path):
     with pytest.raises(ConfigError, match="synthetic alone, not imagenet"):
         load_negatives("imagenet", tmp_path, regime="synthetic_only")

@@ -224,6 +224,7 @@ def test_weights_give_each_source_its_share():
     paster = Paster(negatives, always(), weights)
     names = [paster.paste(IMAGE, np.random.default_rng(seed)).patches[0].negative for seed in range(600)]
     assert 440 < names.count("a") < 520
+    assert mix_negatives([([], 0.5), ([plain("a", 1)], 0.5)])[1] == [0.5]
     with pytest.raises(ConfigError, match="weights"):
         Paster(negatives, always(), [1.0])
     with pytest.raises(ConfigError, match="weights"):

@@ -98,7 +98,7 @@ def mix_negatives(groups: Iterable[tuple[Sequence[Negative], float]]) -> tuple[l
     """Join several sources, each drawn from with its own share however many images it has.
 
     Args:
-        groups: Negatives and the share of each source, relative to the others.
+        groups: Negatives and the share of each source, relative to the others; an empty source adds nothing.
 
     Returns:
         All negatives in a row and their weights, as `Paster` takes them.
@@ -111,7 +111,7 @@ def mix_negatives(groups: Iterable[tuple[Sequence[Negative], float]]) -> tuple[l
     weights: list[float] = []
     for negatives, share in groups:
         joined += negatives
-        weights += [share / len(negatives)] * len(negatives)
+        weights += [share / max(len(negatives), 1)] * len(negatives)
     return joined, weights
 
 

@@ -42,8 +42,9 @@ class SyntheticNegatives:
             raise ConfigError(f"synthetic negatives need count >= 1 and side >= 8, got {self.count} and {self.side}")
         negatives = []
         for index in range(self.count):
-            kind = _TEXTURES[index % len(_TEXTURES)]
             make = partial(_generator, self.seed, index)
+            # Drawn, not counted off: a part of the list, such as every tenth, is to hold all kinds.
+            kind = _TEXTURES[int(make(2).integers(len(_TEXTURES)))]
             negatives.append(
                 Negative(
                     f"synthetic_{index:06d}",
