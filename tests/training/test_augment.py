@@ -85,3 +85,53 @@ def test_scales_follow_the_law():
 
     assert np.median(heights("uniform")) == np.clip(np.median(heights("uniform")), 2.2, 2.8)
     assert np.median(heights("log")) == np.clip(np.median(heights("log")), 1.75, 2.25)
+
+
+def test_each_distortion_changes_pixels_alone_and_none_is_on_by_default():
+    image, classes = _pair()
+    still = {"crop": (30, 40), "scale": (1, 1), "flip": 0.0, **PLAIN}
+    same = augment(image, classes, AugmentConfig(**still), np.random.default_rng(0))
+    assert np.array_equal(same[0], image)
+    for option in ("white", "focus", "jpeg", "grain"):
+        config = AugmentConfig(**still, **{option: 1.0})
+        pixels, labels = augment(image, classes, config, np.random.default_rng(0))
+        assert pixels.dtype == np.uint8
+        assert not np.array_equal(pixels, image), option
+        assert np.array_equal(labels, classes), option
+
+
+def test_a_white_balance_moves_each_channel_by_its_own_factor():
+    image = np.full((8, 8, 3), 100, np.uint8)
+    config = AugmentConfig(crop=(8, 8), scale=(1, 1), flip=0, white=0.2, **PLAIN)
+    pixels, _ = augment(image, image[..., 0] * 0, config, np.random.default_rng(0))
+    values = pixels[0, 0].astype(float) / 100
+    assert len(set(values)) == 3
+    assert (values >= np.exp(-0.2) - 0.01).all()
+    assert (values <= np.exp(0.2) + 0.01).all()
+
+
+def test_aspect_stretches_image_and_labels_alike():
+    image, classes = np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.uint8)
+    image[16:48, 16:48], classes[16:48, 16:48] = 255, 1
+    config = AugmentConfig(crop=(96, 96), scale=(1, 1), flip=0, aspect=0.5, **PLAIN)
+    ratios = set()
+    for seed in range(8):
+        pixels, labels = augment(image, classes, config, np.random.default_rng(seed))
+        inside = labels == 1
+        assert (((pixels[..., 0] > 127) & (labels != 255)) != inside).mean() < 0.01  # borders are rounded their own way
+        ratios.add(round(float(inside.any(0).sum() / inside.any(1).sum()), 2))
+    assert len(ratios) > 4
+    assert min(ratios) < 0.9
+    assert max(ratios) > 1.1
+
+
+def test_magnify_is_a_factor_of_the_scale():
+    image, classes = _pair(40, 40)
+    pairs = [
+        augment(
+            image, classes, AugmentConfig(crop=(20, 20), scale=scale, flip=0, **PLAIN), np.random.default_rng(0), by
+        )
+        for scale, by in (((1.0, 1.0), 0.5), ((0.5, 0.5), 1.0))
+    ]
+    assert np.array_equal(pairs[0][1], pairs[1][1])
+    assert (pairs[0][1] != 255).all()

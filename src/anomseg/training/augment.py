@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageEnhance
+from PIL import Image
 
+from anomseg.data.distortion import balanced, gamma_corrected, grained, jittered, recompressed, refocused
 from anomseg.errors import ConfigError
 from anomseg.training.bounds import check_bounds
 from anomseg.types import VOID, UInt8Array
@@ -27,6 +27,11 @@ class AugmentConfig:
         flip: Probability of a horizontal flip.
         colour: Strength of brightness, contrast and saturation jitter (0.4: factors from 0.6 to 1.4).
         gamma: Strength of the random gamma (0.3: exponents from 1/1.3 to 1.3).
+        aspect: Strength of a random stretch (0.15: width over height changes by up to 15 % either way).
+        white: Strength of a random white balance (0.1: factors of the channels from about 0.9 to 1.1).
+        focus: Probability of a blur or a sharpening.
+        jpeg: Probability of a compression as JPEG.
+        grain: Probability of noise.
     """
 
     crop: tuple[int, int] = (240, 320)
@@ -36,19 +41,27 @@ class AugmentConfig:
     flip: float = 0.5
     colour: float = 0.35
     gamma: float = 0.3
+    aspect: float = 0.0
+    white: float = 0.0
+    focus: float = 0.0
+    jpeg: float = 0.0
+    grain: float = 0.0
 
     def __post_init__(self) -> None:
         check_bounds("crop", self.crop, 1)
         check_bounds("scale", self.scale, 0.01, 100)
         check_bounds("flip", self.flip, 0, 1)
         check_bounds("colour", self.colour, 0, 1)
-        check_bounds("gamma", self.gamma, 0)
+        for name in ("gamma", "aspect", "white"):
+            check_bounds(name, getattr(self, name), 0)
+        for name in ("focus", "jpeg", "grain"):
+            check_bounds(name, getattr(self, name), 0, 1)
         if self.scale[0] > self.scale[1]:
             raise ConfigError(f"scale goes from the smaller to the larger, got {list(self.scale)}")
 
 
 def augment(
-    image: UInt8Array, classes: UInt8Array, config: AugmentConfig, rng: np.random.Generator
+    image: UInt8Array, classes: UInt8Array, config: AugmentConfig, rng: np.random.Generator, magnify: float = 1.0
 ) -> tuple[UInt8Array, UInt8Array]:
     """Scale, crop, flip and recolour.
 
@@ -57,6 +70,7 @@ def augment(
         classes: ``(H, W)`` uint8; it is only moved, never interpolated.
         config: What to do.
         rng: Source of every random choice.
+        magnify: Factor of the scale, for images whose size is not what the range of scales was chosen for.
 
     Returns:
         Image and class map of ``config.crop``'s size; where the crop exceeds the image, padding and void.
@@ -67,7 +81,9 @@ def augment(
         scale = float(rng.uniform(low, high))
     else:
         scale = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-    size = (max(round(height * scale), 1), max(round(width * scale), 1))
+    scale *= magnify
+    stretch = float(np.exp(rng.uniform(-1, 1) * np.log1p(config.aspect) / 2)) if config.aspect else 1.0
+    size = (max(round(height * scale / stretch), 1), max(round(width * scale * stretch), 1))
     top, left = (int(rng.integers(0, max(have - want, 0) + 1)) for have, want in zip(size, config.crop, strict=True))
     # Resizing only the part of the source under the crop costs a fraction of resizing all of it.
     bottom, right = min(top + config.crop[0], size[0]), min(left + config.crop[1], size[1])
@@ -88,14 +104,13 @@ def augment(
     return np.require(pixels, requirements=["C", "W"]), np.require(labels, requirements=["C", "W"])
 
 
-def _recolour(picture: Image.Image, config: AugmentConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
-    if config.colour:
-        for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-            picture = enhance(picture).enhance(float(rng.uniform(1 - config.colour, 1 + config.colour)))
-    pixels = np.asarray(picture)
+def _recolour(picture: Image.Image, config: AugmentConfig, rng: np.random.Generator) -> UInt8Array:
+    pixels: UInt8Array = np.asarray(jittered(picture, config.colour, rng) if config.colour else picture)
+    if config.white:
+        pixels = balanced(pixels, config.white, rng)
     if config.gamma:
-        bound = np.log(1 + config.gamma)
-        exponent = float(np.exp(rng.uniform(-bound, bound)))
-        table = np.round(255.0 * (np.arange(256) / 255.0) ** exponent).astype(np.uint8)
-        pixels = table[pixels]
+        pixels = gamma_corrected(pixels, config.gamma, rng)
+    for probability, change in ((config.focus, refocused), (config.jpeg, recompressed), (config.grain, grained)):
+        if probability and rng.random() < probability:
+            pixels = change(pixels, rng)
     return pixels

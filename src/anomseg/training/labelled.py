@@ -31,16 +31,19 @@ class SourceConfig:
         split: Which split.
         share: Share of the training crops drawn from it, relative to the other sources.
         loss_weight: Weight of its pixels where a label stands for several classes.
+        magnify: Factor of the scale that its crops are made at, where its images are smaller or larger than others.
     """
 
     benchmark: str
     split: str = "train"
     share: float = 1.0
     loss_weight: float = 1.0
+    magnify: float = 1.0
 
     def __post_init__(self) -> None:
         check_bounds("share", self.share, 0)
         check_bounds("loss_weight", self.loss_weight, 0)
+        check_bounds("magnify", self.magnify, 0.01, 100)
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         paster: What pastes negatives on the images; samples then hold ``outlier`` too: ``(H, W)`` int64, 0 inlier,
             1 pasted, 255 void.
         tries: A crop that shows nothing of what was pasted is cut anew at most so often.
+        magnify: Factor of the scale of each source; 1 where not given.
     """
 
     def __init__(
@@ -154,9 +158,11 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         seed: int,
         paster: Paster | None = None,
         tries: int = 20,
+        magnify: Sequence[float] = (),
     ) -> None:
         self.stores, self.table, self.config, self.seed = list(stores), table, config, seed
         self.paster, self.tries = paster, tries
+        self.magnify = list(magnify) or [1.0] * len(self.stores)
         self.probabilities = np.asarray(shares, np.float64) / np.sum(shares)
 
     def place(self, number: int) -> tuple[int, int]:
@@ -172,9 +178,9 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         source, frame = self._place(rng)
         whole = self.stores[source][frame]
         if self.paster is None:
-            image, classes = augment(*whole, self.config, rng)
+            image, classes = augment(*whole, self.config, rng, self.magnify[source])
         else:
-            image, classes = self._with_pastes(*paste_on(*whole, self.paster, rng), rng)
+            image, classes = self._with_pastes(*paste_on(*whole, self.paster, rng), rng, self.magnify[source])
         pixels = torch.from_numpy(image).permute(2, 0, 1).float().div_(255.0)
         sample = {"image": pixels, "rows": self.table.rows(source, classes)}
         if self.paster is not None:
@@ -182,12 +188,12 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return sample
 
     def _with_pastes(
-        self, image: UInt8Array, classes: UInt8Array, rng: np.random.Generator
+        self, image: UInt8Array, classes: UInt8Array, rng: np.random.Generator, magnify: float
     ) -> tuple[UInt8Array, UInt8Array]:
         """A crop that shows something of what was pasted, as far as one is found."""
         wanted = bool((classes == PASTED).any())
         for _ in range(self.tries):
-            crop = augment(image, classes, self.config, rng)
+            crop = augment(image, classes, self.config, rng, magnify)
             if not wanted or (crop[1] == PASTED).any():
                 break
         return crop

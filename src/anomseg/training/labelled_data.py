@@ -82,10 +82,11 @@ class LabelledData:
     def crops(self) -> CropDataset:
         """The seeded stream of training crops."""
         shares = [source.share for source in self.sources]
+        data = (self.stores[:-1], shares, self.table, self.augment, self.seed)
+        magnify = [source.magnify for source in self.sources]
         if self.negatives is None:
-            return CropDataset(self.stores[:-1], shares, self.table, self.augment, self.seed)
-        paster, tries = self.negatives.paster(), self.negatives.config.tries
-        return CropDataset(self.stores[:-1], shares, self.table, self.augment, self.seed, paster, tries)
+            return CropDataset(*data, magnify=magnify)
+        return CropDataset(*data, self.negatives.paster(), self.negatives.config.tries, magnify)
 
     def whole_images(self, segmenter: Segmenter) -> Dataset[dict[str, Tensor]]:
         """The validation images as a network prepares them, with negatives of their own pasted where any are."""

@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import SGD, Adam, Adamax, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
+from anomseg.segmenters.outlier_head import NegativesNetwork
 from anomseg.segmenters.trainable import StartableEncoder
 from anomseg.training.options import OptimiserConfig
 
@@ -24,10 +25,16 @@ def parameter_groups(network: nn.Module, config: OptimiserConfig) -> list[dict[s
         Groups with ``params``, ``lr`` and ``weight_decay``.
     """
     encoder = set(network.encoder.parameters()) if isinstance(network, StartableEncoder) else set()
+    outlier = (
+        {*network.outlier.parameters(), *network.outlier_auxiliary.parameters()}
+        if isinstance(network, NegativesNetwork) and network.outlier is not None
+        else set()
+    )
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for parameter in network.parameters():
         if parameter.requires_grad:
-            rate = config.learning_rate * (config.encoder_rate if parameter in encoder else 1.0)
+            factor = config.encoder_rate if parameter in encoder else 1.0
+            rate = config.learning_rate * (config.outlier_rate if parameter in outlier else factor)
             decay = config.weight_decay if parameter.ndim > 1 or config.decay_all else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]

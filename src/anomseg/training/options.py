@@ -57,6 +57,7 @@ class OptimiserConfig:
             ``(1 - step / steps) ** power``; ``constant``. They are stepped each iteration.
         learning_rate: Peak of the schedule.
         encoder_rate: The encoder's learning rate relative to the head's, for networks on a published encoder.
+        outlier_rate: The outlier head's learning rate relative to the other weights'.
         warmup: Share of the steps that ``cosine`` spends warming up.
         power: Of ``poly``.
         momentum: Of ``sgd``.
@@ -75,6 +76,7 @@ class OptimiserConfig:
     schedule: Literal["cosine", "poly", "constant"] = "cosine"
     learning_rate: float = 2e-3
     encoder_rate: float = 1.0
+    outlier_rate: float = 1.0
     warmup: float = 0.03
     power: float = 0.9
     momentum: float = 0.9
@@ -92,7 +94,7 @@ class OptimiserConfig:
             check_bounds(name, getattr(self, name), 1)
         if self.steps % self.validate_every:
             raise ConfigError("steps must be a multiple of validate_every")
-        for name in ("steps", "learning_rate", "encoder_rate", "power", "weight_decay", "clip"):
+        for name in ("steps", "learning_rate", "encoder_rate", "outlier_rate", "power", "weight_decay", "clip"):
             check_bounds(name, getattr(self, name), 0)
         for name in ("warmup", "momentum"):
             check_bounds(name, getattr(self, name), 0, 1)
