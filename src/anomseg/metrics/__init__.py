@@ -1,9 +1,11 @@
 """Metric states and pure metric functions: exact, additive, in bounded memory."""
 
 from anomseg.metrics.bootstrap import Intervals, PairedDifference, bootstrap_intervals, paired_difference
+from anomseg.metrics.border_band import band_label, border_band
 from anomseg.metrics.component import ComponentResult, ComponentScore, component_fractions
 from anomseg.metrics.counts import ScoreCounts, count_scores
 from anomseg.metrics.curve import AP_RULES, FPR_RULES, ApRule, FprRule
+from anomseg.metrics.equal_pixels import EqualPixelsResult, equal_pixel_ap
 from anomseg.metrics.judged_images import (
     JUDGED_FIGURES,
     JudgedImages,
@@ -28,8 +30,11 @@ from anomseg.metrics.misclassified import (
     conditional_fpr,
     count_judged,
 )
+from anomseg.metrics.negative_images import NegativeImagesIoU, NegativeImagesResult
 from anomseg.metrics.openset import OpenSetIoU, OpenSetResult
 from anomseg.metrics.openset_curve import OpenSetCurve, OpenSetPoint, PixelKinds, pixel_kinds
+from anomseg.metrics.openset_halves import CrossedHalf, OpenSetHalves
+from anomseg.metrics.paste_control import paste_shares, pasted_or_untouched
 from anomseg.metrics.per_image import ImageFigures, PerImage, PerImageResult
 from anomseg.metrics.pixel import PixelCurve
 from anomseg.metrics.pixel_result import CurvePoints, PixelResult
@@ -44,8 +49,10 @@ __all__ = [
     "ApRule",
     "ComponentResult",
     "ComponentScore",
+    "CrossedHalf",
     "CurvePoints",
     "DetectionMargin",
+    "EqualPixelsResult",
     "FalsePositives",
     "FprRule",
     "ImageFigures",
@@ -55,7 +62,10 @@ __all__ = [
     "JudgedMeans",
     "Misclassified",
     "MisclassifiedResult",
+    "NegativeImagesIoU",
+    "NegativeImagesResult",
     "OpenSetCurve",
+    "OpenSetHalves",
     "OpenSetIoU",
     "OpenSetPoint",
     "OpenSetResult",
@@ -70,12 +80,15 @@ __all__ = [
     "ScoreCounts",
     "SegmentationIoU",
     "SegmentationResult",
+    "band_label",
     "bootstrap_intervals",
+    "border_band",
     "component_fractions",
     "conditional_fpr",
     "count_judged",
     "count_scores",
     "detection_margin",
+    "equal_pixel_ap",
     "f1_curve",
     "judged_difference",
     "judged_intervals",
@@ -83,6 +96,8 @@ __all__ = [
     "margin_thresholds",
     "maximal_detection_margin",
     "paired_difference",
+    "paste_shares",
+    "pasted_or_untouched",
     "pixel_kinds",
     "probability_figures",
 ]

@@ -6,7 +6,7 @@ the threshold where 95 % of the anomalous pixels are found. Zhou et al., "DiCNet
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -215,15 +215,31 @@ class Misclassified:
         Raises:
             DataError: There are no anomalous or no inlier pixels, or the curve is of other frames.
         """
+        wrong, unjudged = self._wrong.total, self._unjudged.total
+        at = self.at(curve, (curve.threshold_at_recall(recall), curve.threshold_at_fpr(fpr)))
+        right = curve.inlier - wrong - unjudged
+        return MisclassifiedResult(at[0], at[1], right, wrong, unjudged, _share(wrong, wrong + right))
+
+    def at(self, curve: PixelCurve, thresholds: Sequence[float]) -> list[FalsePositives]:
+        """The figures at thresholds of one's own.
+
+        Args:
+            curve: The pooled curve of the same frames.
+            thresholds: Any.
+
+        Raises:
+            DataError: There are no inlier pixels, or the curve is of other frames.
+        """
         if curve.frames != self.frames:
             raise DataError("the curve counts other frames than those judged; count each frame in both")
-        thresholds = (curve.threshold_at_recall(recall), curve.threshold_at_fpr(fpr))
-        inliers, wrong, unjudged = curve.inlier, self._wrong.total, self._unjudged.total
-        right = inliers - wrong - unjudged
+        if curve.inlier == 0:
+            raise DataError("no inlier pixel, so there are no false positives; check the label table")
+        inliers, wrong = curve.inlier, self._wrong.total
+        right = inliers - wrong - self._unjudged.total
         flagged = curve.counts_at(thresholds)[1]
         on_wrong, on_unjudged = (part.count_at(thresholds) for part in (self._wrong, self._unjudged))
         on_right = flagged - on_wrong - on_unjudged
-        at = [
+        return [
             FalsePositives(
                 threshold,
                 int(flagged[row]) / inliers,
@@ -233,7 +249,6 @@ class Misclassified:
             )
             for row, threshold in enumerate(thresholds)
         ]
-        return MisclassifiedResult(at[0], at[1], right, wrong, unjudged, _share(wrong, wrong + right))
 
     def save(self, path: str | Path) -> None:
         """Write the state to one file, atomically.

@@ -114,7 +114,7 @@ def read_options(tree: Mapping[str, Any]) -> PasteOptions:
     """
     names = {one.name for one in fields(PasteOptions)}
     if set(tree) != names:
-        raise ConfigError(f"its options are not {', '.join(sorted(names))}")
+        raise ConfigError(f"options {', '.join(sorted(set(tree) ^ names))} are unknown or missing")
     return PasteOptions(**_typed(tree))
 
 

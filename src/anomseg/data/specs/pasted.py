@@ -12,6 +12,7 @@ from anomseg.data.layout import CLASSES, Layout
 from anomseg.data.pasted.control import CONTROL, CONTROL_TABLE
 from anomseg.data.pasted.manifest import MANIFEST, read_manifest
 from anomseg.errors import DataError
+from anomseg.registry import parse_spec
 
 _MAP_NAME = r"(?P<key>[^/]+)\.png"
 
@@ -48,6 +49,8 @@ def pasted(base: str = "camvid") -> DatasetSpec:
         check=partial(_check, base=ground.name),
         group=ground.group,
         licence=f"that of {ground.name} and of the images that the objects come from",
+        citation="after WD-Pascal: Bevandić, Krešo, Oršić, Šegvić: Simultaneous semantic segmentation and outlier "
+        "detection in presence of domain shift, GCPR 2019",
         notes=f"built by 'anomseg data paste'; {MANIFEST} says what was pasted where",
     )
 
@@ -55,5 +58,5 @@ def pasted(base: str = "camvid") -> DatasetSpec:
 def _check(folder: Path, base: str) -> None:
     """Refuse a folder without a manifest, or one whose frames are of another data set."""
     found = read_manifest(folder).base
-    if found != base:
+    if parse_spec(found).name != base:
         raise DataError(f"{folder} holds frames of {found}; name it pasted:base={found}")
