@@ -48,6 +48,7 @@ def new(name: str, **options) -> Detector:
     """A detector as it comes; what cannot do without networks of its own gets small ones."""
     given = {"ensemble": lambda: {"members": members()}, "pans": lambda: {"network": prototype_network()}}
     given["noisy_negatives"] = lambda: {"network": two_head_network()}
+    given["synthetic_outliers"] = lambda: {"network": members()[0]}
     return create_detector(name, **{**given.get(name, dict)(), **options})
 
 

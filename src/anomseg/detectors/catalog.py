@@ -102,6 +102,12 @@ for _name, _target, _summary, _tags in (
         "bits that a Real NVP needs for the patch around a pixel: flow_likelihood:flow=DIR",
         ("trained",),
     ),
+    (
+        "synthetic_outliers",
+        "synthetic_outliers:SyntheticOutliers",
+        "doubt of a network that has learned to doubt a flow's samples: synthetic_outliers:network=DIR",
+        ("network-option", "bounded"),
+    ),
     ("chance", "controls:Chance", "control: uniform noise", ("control", "no-network", "bounded")),
     (
         "position_prior",

@@ -32,6 +32,8 @@ LOWERED = (
     "data.memory",
     "data.augment.crop",
     "module.options.size",
+    "module.flow_trainer.learning_rate",
+    "module.flow_trainer.clip",
 )
 """What may change in a stage that is not finished, so that one that diverged or ran out of memory can go on."""
 

@@ -43,6 +43,11 @@ STAGES.register(
     "anomseg.detectors.synthetic_outliers.flow_stage:FlowStage",
     "train a Real NVP on patches of in-distribution images, by maximum likelihood",
 )
+STAGES.register(
+    "joint_outliers",
+    "anomseg.detectors.synthetic_outliers.joint_stage:JointOutliersStage",
+    "train a segmenter and a flow together, so that it doubts what the flow draws at the border of the data",
+)
 
 
 class Stage(Protocol):
