@@ -10,6 +10,8 @@ from negative_trees import picture, plain, save
 
 from anomseg.data.loaders import ImageLoader
 from anomseg.data.negatives import Negative, PasteConfig, Paster, Region, load_negatives, mix_negatives
+from anomseg.data.negatives.looks import matched
+from anomseg.data.negatives.paste import draw_share
 from anomseg.errors import ConfigError, DataError
 from anomseg.registry import convert_options
 
@@ -249,6 +251,11 @@ def test_no_negatives_at_all():
         {"feather": -1},
         {"count": 0},
         {"enlarge": 0},
+        {"area_law": "cubic"},
+        {"feather": 2, "feather_least": 3},
+        {"standing": 1.5},
+        {"jitter": -0.1},
+        {"match": 2},
     ],
 )
 def test_configurations_that_cannot_be_carried_out(options):
@@ -276,3 +283,50 @@ def test_real_negatives_on_a_real_frame(shared_data, tmp_path):
         assert 0 < (pasted.outlier == 1).mean() < 0.2
         assert (pasted.outlier == 255).any()
     assert paster.counts["unreadable"] == 0
+
+
+def test_standing_patches_end_in_the_lower_half_of_the_image():
+    image = np.zeros((200, 100, 3), np.uint8)
+    paster = Paster([plain("grey", 77)], always(standing=1.0, area=(0.01, 0.02)))
+    boxes = [paster.paste(image, np.random.default_rng(seed)).patches[0].box for seed in range(60)]
+    ends = np.array([box[2] for box in boxes])
+    assert ends.min() >= 99
+    assert len(set(ends.tolist())) > 20
+    free = Paster([plain("grey", 77)], always(area=(0.01, 0.02)))
+    assert min(free.paste(image, np.random.default_rng(seed)).patches[0].box[2] for seed in range(60)) < 60
+
+
+def test_logarithmic_areas_are_as_often_below_as_above_the_geometric_mean():
+    rng = np.random.default_rng(0)
+    shares = np.array([draw_share((0.004, 0.25), rng, "log") for _ in range(2000)])
+    assert shares.min() >= 0.004
+    assert shares.max() <= 0.25
+    assert abs((shares < np.sqrt(0.004 * 0.25)).mean() - 0.5) < 0.04
+
+
+def test_each_patch_has_its_own_feather():
+    image = np.zeros((60, 60, 3), np.uint8)
+    paster = Paster([plain("white", 255)], always(feather=4, feather_least=0, area=(0.2, 0.2)))
+    partial = {len(np.unique(paster.paste(image, np.random.default_rng(seed)).image[..., 0])) for seed in range(30)}
+    assert partial == {2, 3, 4, 5, 6}  # black, white and as many shades between as the width, 0 to 4
+
+
+def test_a_jittered_patch_is_another_one_in_the_same_place():
+    paster, same = (Paster([plain("grey", 120)], always(jitter=strength)) for strength in (0.4, 0.0))
+    one, other = (each.paste(IMAGE, np.random.default_rng(4)) for each in (paster, same))
+    assert one.patches == other.patches
+    inside = other.outlier == 1
+    assert (one.image[inside] != other.image[inside]).any()
+    assert np.array_equal(one.image[~inside], other.image[~inside])
+
+
+def test_matched_colours_have_the_mean_of_what_they_cover():
+    rng = np.random.default_rng(0)
+    patch = rng.integers(150, 250, (20, 30, 3)).astype(np.uint8)
+    under = rng.integers(20, 120, (20, 30, 3)).astype(np.uint8)
+    mask = np.ones((20, 30), bool)
+    full = matched(patch, mask, under, 1.0)
+    assert np.abs(full.reshape(-1, 3).mean(0) - under.reshape(-1, 3).mean(0)).max() < 1
+    assert np.array_equal(matched(patch, mask, under, 0.0), patch)
+    flat = np.full_like(under, 60)  # a plain road does not make a patch plain
+    assert matched(patch, mask, flat, 1.0).std() > 0.5 * patch.std()

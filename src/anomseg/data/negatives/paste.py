@@ -15,12 +15,14 @@ FloatArray = NDArray[np.float32]
 _EPSILON = 1e-9
 
 
-def draw_share(area: tuple[float, float], rng: np.random.Generator) -> float:
+def draw_share(area: tuple[float, float], rng: np.random.Generator, law: str = "uniform") -> float:
     """A share of the image area: one of ``low, low + 0.001, ..., high``, all equally likely.
 
-    With (0.001, 0.1) these are the published shares, 1 to 100 thousandths.
+    With (0.001, 0.1) these are the published shares, 1 to 100 thousandths. The law ``log`` draws its logarithm instead.
     """
     low, high = area
+    if law == "log":
+        return float(np.clip(np.exp(rng.uniform(np.log(low), np.log(high))), low, high))
     steps = round((high - low) * 1000)
     return float(min(high, low + rng.integers(0, steps + 1) / 1000)) if steps else float(rng.uniform(low, high))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomseg.data.negatives.drawing import REDRAWS, Drawn, Urn
+from anomseg.data.negatives.looks import changed, matched
 from anomseg.data.negatives.negative import BoolArray, Box, Negative
 from anomseg.data.negatives.paste import (
     blend,
@@ -133,7 +134,8 @@ class Paster:
             else:
                 continue
             pixels, mask, patch = found
-            alpha = feathered(mask, self.config.feather)
+            pixels = self._looking(pixels, mask, patch.box, pasted.image, rng)
+            alpha = feathered(mask, self._feather(rng))
             mixed, outlier = blend(pasted.image, pasted.outlier, pixels, alpha, patch.box[0], patch.box[1])
             pasted = Pasted(mixed, outlier, (*pasted.patches, patch))
         self._counts["pasted"] += bool(pasted.patches)
@@ -169,7 +171,7 @@ class Paster:
     ) -> tuple[UInt8Array, BoolArray, Patch] | None:
         """Pixels and mask of a patch at its size, and where it goes; None where the region is too small."""
         config, (top, left, bottom, right) = self.config, drawn.region.box
-        share = draw_share(config.area, rng)
+        share = draw_share(config.area, rng, config.area_law)
         masked = config.shape == "mask" or (config.shape == "mixed" and rng.random() < 0.5)
         region_size, covered = (bottom - top, right - left), 1.0
         own = drawn.region.mask[top:bottom, left:right] if masked and drawn.region.mask is not None else None
@@ -190,9 +192,30 @@ class Paster:
             mask = outline.raster(rows, columns) if outline is not None else np.ones((rows, columns), bool)
         if not mask.any():
             return None
-        row, column = int(rng.integers(size[0] - rows + 1)), int(rng.integers(size[1] - columns + 1))
+        row, column = self._top(size[0], rows, rng), int(rng.integers(size[1] - columns + 1))
         patch = Patch(drawn.negative.id, drawn.region.category, (row, column, row + rows, column + columns), masked)
         return resized(drawn.image, (rows, columns), drawn.region.box), mask, patch
+
+    def _top(self, height: int, rows: int, rng: np.random.Generator) -> int:
+        """First row of a patch."""
+        if self.config.standing and rng.random() < self.config.standing:
+            return min(max(int(rng.uniform(0.5, 1.0) * height) - rows, 0), height - rows)
+        return int(rng.integers(height - rows + 1))
+
+    def _feather(self, rng: np.random.Generator) -> int:
+        least = self.config.feather_least
+        return self.config.feather if least is None else int(rng.integers(least, self.config.feather + 1))
+
+    def _looking(
+        self, pixels: UInt8Array, mask: BoolArray, box: Box, image: UInt8Array, rng: np.random.Generator
+    ) -> UInt8Array:
+        """A patch as it looks on the image that it goes to."""
+        if self.config.jitter:
+            pixels = changed(pixels, self.config.jitter, rng)
+        if self.config.match and rng.random() < self.config.match:
+            under = image[box[0] : box[2], box[1] : box[3]]
+            pixels = matched(pixels, mask, under, float(rng.uniform(0.3, 1.0)))
+        return pixels
 
 
 def _size(image: UInt8Array) -> tuple[int, int]:
