@@ -54,6 +54,20 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=None,
         help="i/n: every n-th frame from the i-th on, counted from 0; put together by 'anomseg merge'",
     )
+    parser.add_argument(
+        "--band",
+        type=str,
+        default=None,
+        help="also figures on the pixels within so many pixels of an anomalous object's border, such as 10; commas "
+        "separate several widths",
+    )
+    parser.add_argument(
+        "--open-set-from",
+        type=str,
+        default=None,
+        help="finished results of the same detectors on another split; open-set mIoU is also told at their threshold "
+        "of 95 percent recall",
+    )
     parser.add_argument("--limit", type=int, default=None, help="the first frames only")
     parser.add_argument("--keep-maps", action="store_true", help="keep the float32 maps under OUT/DETECTOR/maps")
     parser.add_argument("--allow-overlap", action="store_true", help="go on when a detector was fitted on these frames")
@@ -77,6 +91,13 @@ def run(options: Namespace) -> int:
         out = Path(options.out) / name if options.protocol == "all" else Path(options.out)
         code = max(code, _evaluate(options, subject, name, out))
     return code
+
+
+def _parse_bands(text: str | None) -> list[int]:
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    if not all(part.isdecimal() for part in parts):
+        raise ConfigError(f"--band {text!r} is no number of pixels; write for instance 10, or 3,10")
+    return [int(part) for part in parts]
 
 
 def _subject(options: Namespace) -> dict[str, Any]:
@@ -109,6 +130,8 @@ def _evaluate(options: Namespace, subject: dict[str, Any], protocol: str, out: P
         seed=options.seed,
         allow_overlap=options.allow_overlap,
         limit=options.limit,
+        bands=_parse_bands(options.band),
+        open_set_from=options.open_set_from,
     )
     device = find_device(options.device)
     with Progress(f"evaluating on {options.benchmark}", options.quiet) as progress:

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from anomseg._version import __version__
+from anomseg.evaluation.bands import band_cards
 from anomseg.evaluation.class_figures import NO_ANOMALY, class_parts
 from anomseg.evaluation.intervals import intervals_of_means
 from anomseg.evaluation.margins import calibrated_part, margin_curves, margin_part
+from anomseg.evaluation.paste_control import NO_CONTROL, NO_PASTED
 from anomseg.evaluation.probabilities import probability_part
 from anomseg.evaluation.states import DetectorState
 from anomseg.files import atomic_write, write_json, write_text
@@ -75,7 +77,9 @@ def anomaly_card(header: Mapping[str, Any], folder: str, state: DetectorState, s
         "mdm": margin_part(state) if detector.get("bounded") and result else None,
         "mdm_calibrated": calibrated_part(state, detector["calibration"]) if state.calibration and result else None,
         **probability_part(state, bounded=bool(detector.get("bounded"))),
-        **class_parts(state, seed),
+        **class_parts(state, seed, (header.get("open_set_from") or {}).get(folder)),
+        "bands": band_cards(state.bands, seed),
+        **_paste_control(state, seed),
         "parameter_counts": (header.get("parameter_counts") or {}).get(folder),
         "skipped": _listed(state.skipped, header["frame_order"]),
         "dropped_clean_frames": len(state.dropped),
@@ -197,6 +201,15 @@ def _interval_part(intervals: Intervals) -> dict[str, Any]:
 
 def _component(state: DetectorState) -> dict[str, Any] | None:
     return None if state.component is None else vars(state.component.compute())
+
+
+def _paste_control(state: DetectorState, seed: int) -> dict[str, Any]:
+    reason = NO_CONTROL if state.paste_control is None else None if state.evaluable else NO_ANOMALY
+    figures = None
+    if state.paste_control is not None and reason is None:
+        figures = state.paste_control.card(state.curve, state.result.best_f1_threshold, seed)
+        reason = None if figures else NO_PASTED
+    return {"paste_control": figures, "paste_control_reason": reason}
 
 
 def _difference(state: DetectorState, control: DetectorState, seed: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 
 from anomseg.evaluation.class_state import ClassState
 from anomseg.evaluation.states import DetectorState
-from anomseg.metrics import EQUAL_FPR, FalsePositives, OpenSetCurve, OpenSetPoint, judged_intervals
+from anomseg.metrics import EQUAL_FPR, FalsePositives, OpenSetHalves, OpenSetPoint, judged_intervals
 
 NO_ANOMALY = "no frame with anomalies was evaluated"
 
 
-def class_parts(state: DetectorState, seed: int) -> dict[str, Any]:
+def class_parts(state: DetectorState, seed: int, outside: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """``misclassified``, ``open_set`` and ``own_segmentation`` of a card, and why they are null.
 
     Args:
         state: A finished state.
         seed: Of the resampling.
+        outside: A threshold of another run and whose it is, where one was asked for.
     """
     classes = state.classes
     if classes is None or not state.evaluable:
@@ -30,8 +31,8 @@ def class_parts(state: DetectorState, seed: int) -> dict[str, Any]:
         return {**parts, "classes_reason": reason}
     return {
         "misclassified": _misclassified(state, classes, seed),
-        "open_set": _open_set(state, classes, classes.open_set),
-        "own_segmentation": _open_set(state, classes, classes.own) if classes.own is not None else None,
+        "open_set": _open_set(state, classes, classes.open_set, outside),
+        "own_segmentation": _open_set(state, classes, classes.own, outside) if classes.own is not None else None,
         "classes_reason": None,
     }
 
@@ -65,7 +66,10 @@ def _point(figures: FalsePositives) -> dict[str, Any]:
     }
 
 
-def _open_set(state: DetectorState, classes: ClassState, curve: OpenSetCurve) -> dict[str, Any]:
+def _open_set(
+    state: DetectorState, classes: ClassState, halves: OpenSetHalves, outside: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    curve = halves.whole()
     found = curve.at(state.curve.threshold_at_recall())
     best = curve.at(state.result.best_f1_threshold)
     closed = curve.closed()
@@ -82,8 +86,32 @@ def _open_set(state: DetectorState, classes: ClassState, curve: OpenSetCurve) ->
         "closed_accuracy": _plain(curve.accuracy()),
         "at_tpr95": _told(found, classes.known),
         "at_best_f1": {**_told(best, classes.known), "oracle": True},
+        "at_other_run": (
+            {**_told(curve.at(outside["threshold"]), classes.known), "from": _but_threshold(outside)}
+            if outside
+            else None
+        ),
+        **_crossed(halves, classes, strict=state.curve.fpr_rule == "first>"),
         "iou": table,
     }
+
+
+def _crossed(halves: OpenSetHalves, classes: ClassState, *, strict: bool) -> dict[str, Any]:
+    """``two_fold``: each half at the other's threshold, and the mean of both weighted by images; or why it is null."""
+    if halves.second is None:
+        reason = "the frames are of one group, or were counted by an earlier version; two halves need two groups"
+        return {"two_fold": None, "two_fold_reason": reason}
+    crossed = halves.crossed(strict=strict)
+    told = [{"frames": half.frames, **_told(half.point, classes.known)} for half in crossed or ()]
+    if not told or any(half["miou"] is None for half in told):
+        return {"two_fold": None, "two_fold_reason": "one half of the groups shows no anomaly or no known class"}
+    frames = sum(half["frames"] for half in told)
+    mean = sum(half["frames"] * half["miou"] for half in told) / frames
+    return {"two_fold": {"miou": mean, "frames": frames, "halves": told}, "two_fold_reason": None}
+
+
+def _but_threshold(outside: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in outside.items() if key != "threshold"}
 
 
 def _told(point: OpenSetPoint, known: Sequence[int]) -> dict[str, Any]:

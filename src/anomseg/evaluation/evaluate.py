@@ -12,10 +12,14 @@ import torch
 from anomseg.benchmarks import Benchmark, Protocol
 from anomseg.calibration import calibration_of
 from anomseg.data import ValueTable
+from anomseg.data.pasted import has_control
 from anomseg.errors import DataError
+from anomseg.evaluation.bands import BandState
 from anomseg.evaluation.class_state import ClassState
 from anomseg.evaluation.finish import Outcome
+from anomseg.evaluation.halves import second_half
 from anomseg.evaluation.maps import LabelCache, MapCache
+from anomseg.evaluation.paste_control import PasteControl
 from anomseg.evaluation.plan import Detectors, Plan, make_plan
 from anomseg.evaluation.progress import Progress, silent
 from anomseg.evaluation.run_folder import Shard, claim, release
@@ -51,6 +55,8 @@ def evaluate(
     overwrite: bool = False,
     limit: int | None = None,
     scores: str | Path | ScoresDirectory | None = None,
+    bands: Sequence[int] = (),
+    open_set_from: str | Path | None = None,
     on_progress: Progress = silent,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> list[dict[str, Any]]:
@@ -81,6 +87,9 @@ def evaluate(
         overwrite: Replace another run's results in ``out``.
         limit: The first frames only.
         scores: A folder of maps named after the frames, instead of network and detectors.
+        bands: Also figures on the pixels within so many pixels of the border of an anomalous object.
+        open_set_from: A finished run of the same detectors on other frames, whose thresholds of 95 % recall the
+            open-set figures also use.
         on_progress: Called after each frame.
         checkpoint_seconds: How often states are written.
 
@@ -108,6 +117,8 @@ def evaluate(
         allow_overlap=allow_overlap,
         limit=limit,
         scores=scores,
+        bands=bands,
+        open_set_from=open_set_from,
     )
     target = find_device(device, plan.segmenter)
     if out is None:
@@ -192,6 +203,7 @@ def _empty_state(plan: Plan, folder: str, memory: int) -> DetectorState:
             JudgedImages(PerImage(*rules), PerImage(*rules)),
             memory // 4,
             segments=plan.detectors[folder].segments,
+            second=second_half(plan.frames),
         )
     return DetectorState(
         PixelCurve(*rules, memory),
@@ -199,7 +211,17 @@ def _empty_state(plan: Plan, folder: str, memory: int) -> DetectorState:
         calibration=calibration_of(plan.detectors[folder]) if folder in plan.detectors else None,
         classes=classes,
         no_classes=plan.why_no_classes(folder),
+        paste_control=_paste_control(plan, memory),
+        bands=[BandState.empty(width, *rules, memory // 4) for width in plan.bands],
     )
+
+
+def _paste_control(plan: Plan, memory: int) -> PasteControl | None:
+    """An empty state of the paste control; None where no frame tells which of its inliers were pasted."""
+    if not any(has_control(frame) for frame in plan.frames):
+        return None
+    rules = (plan.protocol.fpr_rule, plan.protocol.ap_rule)
+    return PasteControl.empty(JudgedImages(PerImage(*rules), PerImage(*rules)), memory // 4)
 
 
 def open_source(plan: Plan, device: torch.device | str, *, segment: bool = False) -> MapSource:

@@ -18,6 +18,7 @@ from anomseg.errors import CompatibilityError, ConfigError, DataError, FrameErro
 from anomseg.evaluation.class_table import ClassTable
 from anomseg.evaluation.judging import Comparison, Judge, known_classes
 from anomseg.evaluation.maps import LABELS_FOLDER
+from anomseg.evaluation.outside_threshold import thresholds_from
 from anomseg.evaluation.run_folder import RUN_FILE, RunRecord, Shard
 from anomseg.evaluation.scores_dir import ScoresDirectory
 from anomseg.evaluation.segmentation import FOLDER as SEGMENTATION_FOLDER
@@ -85,6 +86,11 @@ class Plan:
         return "none of the network's classes is one of the data set's"
 
     @property
+    def bands(self) -> tuple[int, ...]:
+        """Widths of the bands around anomalous objects in which figures are wanted too."""
+        return tuple(self.content.get("bands", ()))
+
+    @property
     def folders(self) -> tuple[str, ...]:
         """Folders of the detectors' results, in order."""
         return tuple(self.content["detectors"])
@@ -118,6 +124,8 @@ def make_plan(
     allow_overlap: bool = False,
     limit: int | None = None,
     scores: str | Path | ScoresDirectory | None = None,
+    bands: Sequence[int] = (),
+    open_set_from: str | Path | None = None,
 ) -> Plan:
     """Settle a run; see `anomseg.evaluation.evaluate` for the arguments.
 
@@ -169,11 +177,30 @@ def make_plan(
             },
         }
     )
+    # What is not asked for leaves no trace, so that runs without it keep their identity.
+    if bands:
+        content["bands"] = _checked_bands(bands, task)
+    if open_set_from is not None:
+        if task == "segmentation" or source is not None:
+            raise ConfigError(
+                "a threshold of another run goes with detectors on a network and frames with anomalies; leave "
+                "--open-set-from out"
+            )
+        content["open_set_from"] = plain(thresholds_from(open_set_from, content))
     share_networks(named.values(), network)  # cards say what was given; what is equal runs once
     judges = compare.judges({name: network_of(detector, network) for name, detector in named.items()})
     return Plan(
         content["benchmark"], rules, frames, task, network, named, source, table, working, seed, shard, content, judges
     )  # fmt: skip
+
+
+def _checked_bands(bands: Sequence[int], task: Task) -> list[int]:
+    wrong = [width for width in bands if width < 1]
+    if wrong:
+        raise ConfigError(f"a band of {wrong[0]} pixels holds no pixel; give 1 or more")
+    if task == "segmentation":
+        raise ConfigError("a band around anomalous objects needs frames with anomalies; name classes with --held-out")
+    return sorted(set(bands))
 
 
 def check_shard(shard: Shard | None) -> None:

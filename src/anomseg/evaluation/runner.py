@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from anomseg.data.pasted import control_map
 from anomseg.errors import AnomsegError, FrameError
 from anomseg.evaluation.judging import Judge, Judgement
 from anomseg.evaluation.maps import LabelCache, MapCache
@@ -28,11 +29,17 @@ _PATIENCE = 10
 
 @dataclass(frozen=True)
 class Loaded:
-    """A decoded frame: its image where one is read, its label and its class map where they are wanted."""
+    """A decoded frame: its image where one is read, its label, class map and paste control where they are wanted."""
 
     sample: Sample
     label: UInt8Array | None
     classes: UInt8Array | None
+    control: UInt8Array | None = None
+
+    @property
+    def pasted(self) -> tuple[UInt8Array, UInt8Array] | None:
+        """The map of pasted inliers with the class map that tells what they are."""
+        return None if self.control is None or self.classes is None else (self.control, self.classes)
 
 
 @dataclass
@@ -140,21 +147,25 @@ class Runner:
     def _judges(self, folder: str) -> bool:
         return folder in self.judges and self.states[folder].classes is not None
 
+    def _controls(self, frame_id: str) -> bool:
+        return any(self.states[folder].paste_control is not None for folder in self._lacking(frame_id))
+
     def _load(self, frame: Frame) -> Loaded:
         if not frame.has_label and not self._segments(frame):
             raise FrameError(NO_GROUND_TRUTH)
         label = frame.label if frame.has_label and self.states else None
         judged = any(self._judges(folder) for folder in self._lacking(frame.id))
-        classes = frame.classes if self._segments(frame) or judged else None
+        control = control_map(frame) if frame.has_classes and self._controls(frame.id) else None
+        classes = frame.classes if self._segments(frame) or judged or control is not None else None
         image = frame.image() if self.source.reads_images else None
-        maps = [array for array in (label, classes, image) if array is not None]
+        maps = [array for array in (label, classes, control, image) if array is not None]
         sizes = {(array.shape[0], array.shape[1]) for array in maps}
         if len(sizes) != 1:
             shapes = " and ".join(f"{height}x{width}" for height, width in sorted(sizes))
             raise FrameError(f"{frame.id}: image and label differ in size ({shapes}); one is of another frame")
         if label is not None and not np.any(label != VOID):
             raise FrameError(f"{frame.id}: every pixel of the label is void, so there is nothing to evaluate")
-        return Loaded(Sample(frame.id, sizes.pop(), image), label, classes)
+        return Loaded(Sample(frame.id, sizes.pop(), image), label, classes, control)
 
     def _process(self, frame: Frame, loaded: Loaded | FrameError) -> None:
         folders = self._lacking(frame.id)
@@ -197,7 +208,8 @@ class Runner:
         if self._needs_map(state) or (self.components and frame.id not in state.frames):
             MapCache(self.out / answer.folder).write(frame.id, answer.score)
         if frame.id not in state.frames:
-            state.update(frame, answer.score, label, *self._judged(answer.folder, loaded, judgements))
+            judged = self._judged(answer.folder, loaded, judgements)
+            state.update(frame, answer.score, label, *judged, loaded.pasted)
         state.add_seconds("metrics", time.perf_counter() - start)
 
     def _judged(

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomseg.calibration import TailScale
-from anomseg.errors import DataError
+from anomseg.errors import CompatibilityError, DataError
+from anomseg.evaluation.bands import BandState
 from anomseg.evaluation.checkpoint import Checkpoint
 from anomseg.evaluation.class_state import ClassState
 from anomseg.evaluation.judging import Judgement
+from anomseg.evaluation.paste_control import PasteControl
 from anomseg.metrics import ComponentScore, PerImage, PixelCurve, PixelResult, count_scores
 from anomseg.types import Frame, UInt8Array
 
@@ -40,6 +42,8 @@ class DetectorState:
         seconds: Wall seconds by kind of work.
         classes: Figures with respect to the classes of its network; None where there is nothing to compare.
         no_classes: Why ``classes`` is None.
+        paste_control: Pasted inliers beside untouched ones; None where the frames tell of none.
+        bands: Figures near the borders of anomalous objects, where the run asks for them.
     """
 
     curve: PixelCurve
@@ -51,6 +55,8 @@ class DetectorState:
     seconds: dict[str, float] = field(default_factory=dict)
     classes: ClassState | None = None
     no_classes: str = EARLIER
+    paste_control: PasteControl | None = None
+    bands: list[BandState] = field(default_factory=list)
     _consistent: bool = field(default=True, repr=False)
     _saved_in: Path | None = field(default=None, repr=False)
     _result: PixelResult | None = field(default=None, repr=False)
@@ -88,6 +94,7 @@ class DetectorState:
         label: UInt8Array,
         judgement: Judgement | None = None,
         own: Judgement | None = None,
+        control: tuple[UInt8Array, UInt8Array] | None = None,
     ) -> None:
         """Count one frame; an interruption in the middle leaves the state marked, so that it is not saved.
 
@@ -97,6 +104,7 @@ class DetectorState:
             label: ``(H, W)`` 0 inlier, 1 anomaly, 255 void.
             judgement: Of the network's class map; given where ``classes`` is.
             own: Of the detector's own class map, where it has one.
+            control: The frame's map of pasted inliers and its class map, where it has them.
 
         Raises:
             FrameError: The map cannot be used; the state is unchanged.
@@ -108,6 +116,10 @@ class DetectorState:
         self.per_image.add(counts, frame.id, frame.group)
         if self.classes is not None and judgement is not None:
             self.classes.update(frame, score, label, counts, judgement, own)
+        if self.paste_control is not None:
+            self.paste_control.update(frame, score, label, counts, control)
+        for band in self.bands:
+            band.update(frame, score, label)
         self._frames.add(frame.id)
         self.skipped.pop(frame.id, None)
         self._consistent = True
@@ -142,6 +154,12 @@ class DetectorState:
         classes = [state.classes for state in (self, *others) if state.classes is not None]
         if len(classes) == 1 + len(others):
             merged.classes = classes[0].merge(*classes[1:])
+        controls = [state.paste_control for state in (self, *others) if state.paste_control is not None]
+        if len(controls) == 1 + len(others):
+            merged.paste_control = controls[0].merge(*controls[1:])
+        if any([band.width for band in other.bands] != [band.width for band in self.bands] for other in others):
+            raise CompatibilityError("shards with different bands do not merge; evaluate all of them with one --band")
+        merged.bands = [band.merge(*(other.bands[row] for other in others)) for row, band in enumerate(self.bands)]
         for state in (self, *others):
             merged.skipped.update(state.skipped)
             merged.dropped |= state.dropped
@@ -165,6 +183,10 @@ class DetectorState:
         meta: dict[str, Any] = {"skipped": self.skipped, "dropped": sorted(self.dropped), "seconds": self.seconds}
         meta |= {"no_classes": self.no_classes, "classes": self.classes.meta() if self.classes is not None else None}
         of_classes = self.classes.parts() if self.classes is not None else {}
+        of_classes |= self.paste_control.parts() if self.paste_control is not None else {}
+        for band in self.bands:
+            of_classes |= band.parts()
+        meta["bands"] = [band.width for band in self.bands]
         # The tables are large; the second pass and new skips leave them as they are.
         unchanged = ("pixel", "per_image", "calibration", *of_classes) if self._saved_in == directory else ()
         Checkpoint(directory / FOLDER).write(meta, parts | of_classes, unchanged)
@@ -196,6 +218,8 @@ class DetectorState:
                 dict(meta["seconds"]),
                 ClassState.load(meta["classes"], paths, memory // 4) if meta.get("classes") else None,
                 str(meta.get("no_classes", EARLIER)),
+                PasteControl.load(paths, memory // 4),
+                [BandState.load(int(width), paths, memory // 4) for width in meta.get("bands", [])],
                 _saved_in=directory,
             )
         except KeyError as error:
