@@ -24,6 +24,7 @@ COMMANDS = (
     "fit",
     "calibrate",
     "train",
+    "samples",
     "evaluate",
     "merge",
     "submit",
@@ -98,10 +99,10 @@ def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     arguments = list(argv)
     overrides: list[str] = []
-    if arguments[:1] == ["train"]:
+    if arguments[:1] in (["train"], ["samples"]):
         from anomseg.cli.train import split_overrides
 
-        arguments, overrides = split_overrides(arguments)
+        arguments, overrides = split_overrides(arguments, import_module(f"anomseg.cli.{arguments[0]}").KNOWN)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         error = unknown_name("command", arguments[0], COMMANDS)
         return _complain(str(error), error.exit_code)

@@ -47,17 +47,22 @@ def _listed(entries: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Part the command's own options from ``--key.sub value`` overrides of the recipe."""
+def split_overrides(arguments: Sequence[str], known: Mapping[str, bool] = KNOWN) -> tuple[list[str], list[str]]:
+    """Part the command's own options from ``--key.sub value`` overrides of the recipe.
+
+    Args:
+        arguments: Those of the command line.
+        known: The command's own options, and whether a value follows.
+    """
     own: list[str] = []
     overrides: list[str] = []
     rest = list(arguments)
     while rest:
         token = rest.pop(0)
         name = token.partition("=")[0]
-        if not token.startswith("-") or name in KNOWN:
+        if not token.startswith("-") or name in known:
             own.append(token)
-            if KNOWN.get(name) and "=" not in token and rest:
+            if known.get(name) and "=" not in token and rest:
                 own.append(rest.pop(0))
         else:
             overrides.append(token)
