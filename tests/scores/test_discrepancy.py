@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from anomseg.errors import CompatibilityError, ConfigError
 from anomseg.scores import feature_discrepancy
-from anomseg.scores.discrepancy import DISTANCES, stretched
+from anomseg.scores.discrepancy import DISTANCES, smoothed, stretched
 
 every_distance = pytest.mark.parametrize("distance", DISTANCES)
 
@@ -82,3 +82,14 @@ def test_stretching_each_map_to_its_own_range():
 def test_a_constant_map_stays_one_after_resizing():
     constant = F.interpolate(torch.full((1, 1, 6, 8), 2.4), (47, 61), mode="bilinear", align_corners=True)[:, 0]
     assert torch.equal(stretched(constant), torch.zeros_like(constant))
+
+
+@pytest.mark.parametrize("size", [3, 5, 7])
+def test_smoothing_is_the_mean_of_the_neighbours_that_there_are(size):
+    cells = torch.rand(2, 4, 6, generator=torch.Generator().manual_seed(0))
+    found, reach = smoothed(cells, size), size // 2
+    for row in range(4):
+        for column in range(6):
+            part = cells[:, max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1]
+            torch.testing.assert_close(found[:, row, column], part.mean((1, 2)))
+    assert smoothed(cells, 1) is cells

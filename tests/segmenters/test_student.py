@@ -61,3 +61,25 @@ def test_refusals():
         Student(6, encoder="resnet33")
     with pytest.raises(ConfigError, match="1 or more"):
         Student(0)
+    with pytest.raises(ConfigError, match="hidden is 0 or, of a student with encoder 'pyramid'"):
+        Student(6, encoder="resnet18", width=4, branch=8, hidden=8)
+    with pytest.raises(ConfigError, match="hidden is 0"):
+        Student(6, encoder="pyramid", width=4, branch=8, hidden=-1)
+
+
+def test_one_layer_more_before_a_linear_map(tmp_path):
+    torch.manual_seed(0)
+    student = Student(12, encoder="pyramid", width=4, branch=8, hidden=20).eval()
+    images, joined = torch.rand(2, 3, 64, 96), []
+    student.head.fuse.register_forward_hook(lambda _, __, output: joined.append(output))
+    guess = student.distil(images)
+    assert guess.shape == (2, 12, 8, 12)
+    norm, _, last = student.head.last
+    with torch.no_grad():
+        by_hand = torch.einsum("oi,bihw->bohw", last.weight[:, :, 0, 0], norm(joined[0]).clamp(min=0))
+    torch.testing.assert_close(guess, by_hand + last.bias[:, None, None], rtol=1e-4, atol=1e-5)
+    assert guess.min() < 0 < guess.max()
+    save_segmenter(student, tmp_path / "student")
+    assert torch.equal(load_saved_segmenter(tmp_path / "student").distil(images), guess)
+    plain = Student(12, encoder="pyramid", width=4, branch=8)
+    assert not any(name.startswith("head.last") for name in plain.state_dict())  # networks saved before load as ever

@@ -57,6 +57,22 @@ def feature_discrepancy(teacher: Tensor, student: Tensor, distance: Distance = "
     raise unknown_name("distance", distance, DISTANCES)
 
 
+def smoothed(cells: Tensor, size: int) -> Tensor:
+    """Mean of each cell's neighbourhood; at the edge, of the part of it that there is.
+
+    Args:
+        cells: ``(B, h, w)`` float.
+        size: Cells along each side of the neighbourhood, odd; 1 leaves the map as it is.
+
+    Example:
+        >>> smoothed(torch.tensor([[[0.0, 3.0, 0.0, 9.0]]]), 3).tolist()
+        [[[1.5, 1.0, 4.0, 4.5]]]
+    """
+    if size == 1:
+        return cells
+    return F.avg_pool2d(cells[:, None], size, 1, size // 2, count_include_pad=False)[:, 0]
+
+
 def stretched(score: Tensor) -> Tensor:
     """Each map brought to [0, 1] by its own least and greatest value; one that is constant up to rounding becomes 0.
 

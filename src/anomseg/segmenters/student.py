@@ -30,17 +30,22 @@ Encoder = Literal["resnet18", "resnet34", "resnet50", "resnet101", "pyramid"]
 
 
 class PyramidHead(nn.Module):
-    """The pooled map of a `PyramidTrunk` beside its map at stride 8, joined by a 3x3 convolution."""
+    """The pooled map of a `PyramidTrunk` beside its map at stride 8, joined by a 3x3 convolution.
 
-    def __init__(self, third: int, pooled: int, outputs: int) -> None:
+    With ``hidden`` channels that convolution ends in a batch norm and a ReLU, and a 1x1 convolution gives the map.
+    """
+
+    def __init__(self, third: int, pooled: int, outputs: int, hidden: int = 0) -> None:
         super().__init__()
-        self.fuse = nn.Conv2d(third + pooled, outputs, 3, padding=1)
+        self.fuse = nn.Conv2d(third + pooled, hidden or outputs, 3, padding=1, bias=not hidden)
+        last = (nn.BatchNorm2d(hidden), nn.ReLU(), nn.Conv2d(hidden, outputs, 1)) if hidden else ()
+        self.last = nn.Sequential(*last)
 
     def forward(self, named: Mapping[str, Tensor]) -> Tensor:
         """Maps of the trunk to ``(B, outputs, h, w)`` at stride 8."""
         fine = named["stage8"]
         coarse = F.interpolate(named["bottleneck"], fine.shape[-2:], mode="bilinear", align_corners=False)
-        return self.fuse(torch.cat([fine, coarse], 1))
+        return self.last(self.fuse(torch.cat([fine, coarse], 1)))
 
 
 class PooledHead(nn.Module):
@@ -69,9 +74,11 @@ class Student(Segmenter):
         width: Channels at stride 2: 64 in published residual encoders. A ``pyramid`` has 2, 4 and 7 times as many at
             strides 4, 8 and 16.
         branch: Channels of each branch of the pooling, 512 as published; of a ``pyramid``, of its pooled map.
+        hidden: Channels between the 3x3 convolution that joins a ``pyramid``'s maps and a 1x1 one that gives the
+            teacher's; 0 leaves both out, and the 3x3 one gives them.
 
     Raises:
-        ConfigError: An unknown encoder, or numbers below 1.
+        ConfigError: An unknown encoder, numbers below 1, or ``hidden`` of another encoder than ``pyramid``.
 
     Example:
         >>> student = Student(12, encoder="pyramid", width=4, branch=8).eval()
@@ -88,6 +95,7 @@ class Student(Segmenter):
         encoder: Encoder = "resnet34",
         width: int = 64,
         branch: int = 512,
+        hidden: int = 0,
     ) -> None:
         super().__init__((), size=size, divisor=STRIDE)
         if encoder != "pyramid" and encoder not in BLOCKS:
@@ -96,14 +104,19 @@ class Student(Segmenter):
             raise ConfigError(
                 f"channels, width and branch of a student are 1 or more, got {channels}, {width}, {branch}"
             )
-        self.channels, self.kind, self.width, self.branch = channels, encoder, width, branch
+        if hidden < 0 or (hidden and encoder != "pyramid"):
+            raise ConfigError(
+                f"hidden is 0 or, of a student with encoder 'pyramid', the channels before its last convolution; got "
+                f"{hidden} with {encoder!r}"
+            )
+        self.channels, self.kind, self.width, self.branch, self.hidden = channels, encoder, width, branch, hidden
         self.register_buffer("mean", torch.tensor(IMAGENET[0]).view(3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(IMAGENET[1]).view(3, 1, 1), persistent=False)
         self.encoder: nn.Module
         self.head: nn.Module
         if encoder == "pyramid":
             self.encoder = PyramidTrunk((width, 2 * width, 4 * width, 7 * width), branch)
-            self.head = PyramidHead(4 * width, branch, channels)
+            self.head = PyramidHead(4 * width, branch, channels, hidden)
         else:
             self.encoder = residual = ResNet(encoder, STRIDE, width)
             self.head = PooledHead(residual.channels[3], branch, channels)
@@ -141,4 +154,5 @@ class Student(Segmenter):
             "encoder": self.kind,
             "width": self.width,
             "branch": self.branch,
+            "hidden": self.hidden,
         }

@@ -47,6 +47,21 @@ def test_other_distances_and_the_other_way_to_pixels(distance):
     assert not torch.allclose(score, plain.score(plain_scene(plain.segmenter, [(45, 61)])), atol=1e-3)
 
 
+def test_compared_after_the_activation_and_averaged_over_neighbours():
+    detector = tiny_dicnet(distance="max", activated=True, smooth=3)
+    scene, teacher = plain_scene(detector.segmenter), detector.segmenter
+    norm = teacher.feature_norm(FEATURE)
+    with torch.no_grad():
+        after = teacher.feature_maps(scene.images, ["bottleneck"])["bottleneck"]  # what its classifier reads
+        guess = norm.weight.view(-1, 1, 1) * detector.student.distil(scene.images) + norm.bias.view(-1, 1, 1)
+        cells = (after - guess.clamp(min=0)).square().amax(1)
+        padded = F.pad(cells, (1, 1, 1, 1), value=float("nan"))
+        windows = padded.unfold(1, 3, 1).unfold(2, 3, 1).flatten(-2)
+        torch.testing.assert_close(detector.discrepancy(scene), windows.nanmean(-1), rtol=1e-4, atol=1e-5)
+    assert DiCNet().get_params()["activated"] is False
+    assert DiCNet().get_params()["smooth"] == 1
+
+
 def test_a_student_that_gives_the_teachers_feature_finds_nothing_odd():
     detector = tiny_dicnet()
     scene = plain_scene(detector.segmenter)
@@ -199,6 +214,9 @@ def test_refusals():
     for options in ({"teacher_norm": "batch"}, {"distance": "l3"}, {"normalise": "batch"}):
         with pytest.raises(ConfigError, match="must be one of"):
             create_detector("dicnet", **options)
+    for smooth in (0, 2, -1):
+        with pytest.raises(ConfigError, match="smooth is an odd number"):
+            create_detector("dicnet", smooth=smooth)
     with pytest.raises(CompatibilityError, match="state of dicnet"):
         DiCNet().load_state({"scale": torch.ones(3), "shift": torch.ones(4)})
 

@@ -104,3 +104,22 @@ def test_the_feature_of_each_kind_of_teacher():
     pyramid = SEGMENTERS.create("pyramid", classes=["a", "b"], widths=(4, 6, 8, 8), bottleneck=6)
     assert distilled_feature(pyramid) == "bottleneck"
     assert distilled_feature(TinySegmenter()) == "stem"
+
+
+@pytest.mark.parametrize("kind", ["standardized", "affine", "none"])
+def test_rectified_is_the_networks_own_activation_whatever_was_matched(kind):
+    norm, _, y = norm_and_output()
+    target = target_from_norm(norm, kind)
+    torch.testing.assert_close(target.rectified(target.of(y)), y.clamp(min=0), rtol=1e-4, atol=1e-4)
+
+
+def test_a_channel_that_is_switched_off_is_silent_on_both_sides():
+    norm, x, _ = norm_and_output()
+    with torch.no_grad():
+        norm.weight[2], norm.bias[2] = 0, 3
+        target = target_from_norm(norm, "standardized")
+        teacher, guess = target.rectified(target.of(norm(x))), target.rectified(torch.randn(2, 6, 4, 5))
+    assert not teacher[:, 2].any()
+    assert not guess[:, 2].any()
+    assert teacher.isfinite().all()
+    assert guess.isfinite().all()

@@ -249,6 +249,8 @@ stages:
         ({"stages.student.module.teacher": "somewhere"}, "comes from features"),
         ({"stages.student.module.widht": 3}, "did you mean 'width'"),
         ({"stages.student.module.teacher_norm": "batch"}, "teacher_norm"),
+        ({"stages.student.module.smooth": 2}, "smooth is an odd number"),
+        ({"stages.student.module.encoder": "resnet18", "stages.student.module.hidden": 8}, "hidden is 0 or"),
         ({"stages.student.gives": "segmenter"}, "gives: detector"),
         ({"stages.features.module.start": None}, "features.module.start"),
     ],
@@ -265,3 +267,20 @@ def test_it_may_score_by_another_distance_than_it_learned(trained, place):
     learned, other = load_detector(trained[0]), load_detector(place / "max")
     assert (learned.distance, other.distance) == ("mse", "max")
     assert learned.student.fingerprint() == other.student.fingerprint()
+
+
+def test_the_recipe_with_the_score_of_ours_learns_by_the_published_loss(trained, place, monkeypatch):
+    asked = []
+    real = StudentModule.__init__
+
+    def noted(self, student, teacher, feature, target, distance, *rest):
+        asked.append(distance)
+        real(self, student, teacher, feature, target, distance, *rest)
+
+    monkeypatch.setattr(StudentModule, "__init__", noted)
+    train("camvid-dicnet-activated", place / "activated", overrides(place), quiet=True)
+    published, ours = load_detector(trained[0]), load_detector(place / "activated")
+    assert asked == ["mse"]
+    assert (published.distance, published.activated, published.smooth, published.student.hidden) == ("mse", False, 1, 0)
+    assert (ours.distance, ours.activated, ours.smooth, ours.student.hidden) == ("max", True, 3, 256)
+    assert maps_of(place / "activated").isfinite().all()

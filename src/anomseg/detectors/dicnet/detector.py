@@ -14,9 +14,9 @@ from anomseg.detectors.dicnet.resizing import aligned_resize
 from anomseg.detectors.dicnet.target import NORMS, Target, TeacherNorm, distilled_feature
 from anomseg.detectors.features import AUTO
 from anomseg.detectors.options import one_of
-from anomseg.errors import CompatibilityError
+from anomseg.errors import CompatibilityError, ConfigError
 from anomseg.scores import feature_discrepancy
-from anomseg.scores.discrepancy import DISTANCES, Distance, stretched
+from anomseg.scores.discrepancy import DISTANCES, Distance, smoothed, stretched
 from anomseg.segmenters.base import Segmenter
 from anomseg.segmenters.scene import Scene
 from anomseg.segmenters.student import Student
@@ -42,6 +42,9 @@ class DiCNet(Detector):
             afterwards.
         distance: ``"mse"`` as published, ``"cosine"``, ``"smooth_l1"`` or ``"max"``, see `feature_discrepancy`. It may
             differ from the one of the training.
+        activated: Compare teacher and student after the ReLU that follows the teacher's batch norm, on its own scale:
+            what the classifier reads. Channels that both keep silent then count as agreement. Ours.
+        smooth: Side of the neighbourhood, in cells, over which the discrepancy is averaged; odd, 1 for none. Ours.
         align_corners: From cells to pixels as published; false is the way other detectors do it.
         normalise: ``"image"`` stretches each map to [0, 1], as the published code does: figures pooled over images
             then mean little.
@@ -61,6 +64,8 @@ class DiCNet(Detector):
         feature: str = AUTO,
         teacher_norm: TeacherNorm = "standardized",
         distance: Distance = "mse",
+        activated: bool = False,
+        smooth: int = 1,
         align_corners: bool = True,
         normalise: Normalise = "none",
         attached: bool = False,
@@ -69,6 +74,7 @@ class DiCNet(Detector):
         self.feature = feature
         self.teacher_norm = one_of("teacher_norm", teacher_norm, NORMS)
         self.distance: Distance = one_of("distance", distance, DISTANCES)
+        self.activated, self.smooth = activated, odd(smooth)
         self.align_corners = align_corners
         self.normalise = one_of("normalise", normalise, ("none", "image"))
         self.attached = attached
@@ -194,7 +200,10 @@ class DiCNet(Detector):
         assert name is not None  # noqa: S101 - a trained one names it
         teacher = target.of(own.feature_maps((name,))[name])
         guess = student.to(own.images.device).distil(own.images)
-        return feature_discrepancy(teacher, on_grid(guess, teacher), self.distance)
+        guess = on_grid(guess, teacher)
+        if self.activated:
+            teacher, guess = target.rectified(teacher), target.rectified(guess)
+        return smoothed(feature_discrepancy(teacher, guess, self.distance), self.smooth)
 
     def score(self, scene: Scene) -> Tensor:
         """Anomaly maps ``(B, H, W)`` float32 at the images' own size."""
@@ -225,6 +234,17 @@ def on_grid(guess: Tensor, teacher: Tensor) -> Tensor:
     if guess.shape[-2:] != teacher.shape[-2:]:
         guess = F.interpolate(guess.float(), teacher.shape[-2:], mode="bilinear", align_corners=False)
     return guess.float()
+
+
+def odd(smooth: int) -> int:
+    """``smooth``, which must be odd and 1 or more: the side of a neighbourhood with a cell in its middle.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if smooth < 1 or smooth % 2 == 0:
+        raise ConfigError(f"smooth is an odd number of cells, 1 or more, got {smooth}")
+    return smooth
 
 
 def parameter_count(network: Segmenter) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anomseg.detectors.dicnet.detector import DiCNet, parameter_count
+from anomseg.detectors.dicnet.detector import DiCNet, odd, parameter_count
 from anomseg.detectors.dicnet.module import StudentModule
 from anomseg.detectors.dicnet.target import (
     NORMS,
@@ -53,9 +53,12 @@ class StudentConfig:
         teacher_norm: ``standardized``, ``affine`` or ``none``, see `DiCNet`.
         distance: What is learned: ``mse``, ``cosine``, ``smooth_l1`` or ``max``.
         score: The distance by which the detector scores; that of the training where not given.
+        activated: Whether the detector compares after the teacher's ReLU, see `DiCNet`; the loss does not.
+        smooth: Side of the neighbourhood over which the detector averages, see `DiCNet`.
         encoder: The student's encoder, see `Student`.
         width: Channels of its stem.
         branch: Channels of its pooling.
+        hidden: Channels before its last convolution, see `Student`.
         encoder_start: A checkpoint that its encoder starts from instead of random weights.
         attached: The detector does not carry the teacher; it scores the network that is given beside it.
     """
@@ -65,9 +68,12 @@ class StudentConfig:
     teacher_norm: TeacherNorm = "standardized"
     distance: Distance = "mse"
     score: Distance | None = None
+    activated: bool = False
+    smooth: int = 1
     encoder: Encoder = "resnet34"
     width: int = 64
     branch: int = 512
+    hidden: int = 0
     encoder_start: str | None = None
     attached: bool = False
 
@@ -76,6 +82,7 @@ class StudentConfig:
         one_of("distance", self.distance, DISTANCES)
         if self.score is not None:
             one_of("score", self.score, DISTANCES)
+        odd(self.smooth)
 
 
 class StudentStage:
@@ -123,7 +130,7 @@ class StudentStage:
     def _student(self, channels: int) -> Student:
         torch.manual_seed(self.recipe.seed)
         config = self.config
-        return Student(channels, None, config.encoder, config.width, config.branch)
+        return Student(channels, None, config.encoder, config.width, config.branch, config.hidden)
 
     def check(self) -> None:
         """Find the data, the teacher and what the student starts from, before any stage starts."""
@@ -236,6 +243,8 @@ class StudentStage:
             target,
             teacher_norm=self.config.teacher_norm,
             distance=self.config.score or self.config.distance,
+            activated=self.config.activated,
+            smooth=self.config.smooth,
             attached=self.config.attached,
         )
         frames = self.data.labelled.training_frames()

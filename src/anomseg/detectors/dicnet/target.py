@@ -40,6 +40,19 @@ class Target:
         scale, shift = (one.to(features.device)[:, None, None] for one in (self.scale, self.shift))
         return features.float() * scale + shift
 
+    def rectified(self, values: Tensor) -> Tensor:
+        """What a ReLU leaves of the feature whose values `of` gave, on the network's own scale.
+
+        Args:
+            values: ``(B, C, h, w)`` float32, as `of` or a student gives them.
+
+        Returns:
+            The same shape, at least 0; 0 in channels that carry nothing.
+        """
+        scale, shift = (one.to(values.device)[:, None, None] for one in (self.scale, self.shift))
+        live = scale != 0
+        return torch.where(live, (values - shift) / torch.where(live, scale, 1.0), 0.0).clamp(min=0)
+
 
 def distilled_feature(segmenter: Segmenter) -> str | None:
     """The feature map to match where none is named: the one before the classifier, without its activation if possible.
