@@ -225,3 +225,13 @@ def bdd_anomaly(root: Path, layout: str = "official") -> Path:
     if layout == "bdd100k":
         put(root / "bdd100k/images/10k/test/cabc30fc-e7726578.jpg", encode(pixels(99), "JPEG"))
     return root
+
+
+def wilddash(root: Path) -> Path:
+    """WildDash 1: images and labels side by side in Cityscapes' numbers, the benchmark part without labels."""
+    for index, name in enumerate(("ar0002", "ci0010", "zz0001")):
+        put(root / "wd_val_01" / f"{name}_100000.png", pixels(index))
+        put(root / "wd_val_01" / f"{name}_100000_labelIds.png", mask(7, 33, 0, 30))
+        put(root / "wd_val_01" / f"{name}_100000_color.png", pixels(index))
+    put(root / "wd_bench_01" / "wd0001_100000.png", pixels(9))
+    return root

@@ -141,6 +141,11 @@ def cifar10() -> Benchmark:
     return _benchmark("cifar10", None)
 
 
+def wilddash() -> Benchmark:
+    """WildDash 1: held-out classes are the anomalies; without any, only closed-set figures."""
+    return _benchmark("wilddash", None)
+
+
 def pasted(base: str = "camvid") -> Benchmark:
     """Frames with pasted objects, as ``anomseg data paste`` writes them.
 

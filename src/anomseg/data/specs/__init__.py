@@ -18,6 +18,7 @@ for _name, _module, _summary in (
     ("idd_lite", "idd_lite", "India Driving Dataset Lite, seven classes"),
     ("cifar10", "cifar10", "CIFAR-10, small photographs of ten classes"),
     ("pasted", "pasted", "frames with pasted objects, from 'anomseg data paste' (option base)"),
+    ("wilddash", "wilddash", "WildDash 1, driving in bad conditions, nineteen classes; validation, hidden benchmark"),
     ("folder", "folder", "images and masks of one's own (options images, masks, values)"),
 ):
     DATASETS.register(_name, f"anomseg.data.specs.{_module}:{_name}", _summary)
