@@ -30,6 +30,7 @@ from anomseg.segmenters.saved import WEIGHTS, load_saved_segmenter, save_segment
 
 CONFIG, STATE, NETWORKS = "detector.json", "state.safetensors", "networks"
 OWN = (CONFIG, STATE, NETWORKS, CALIBRATION)
+SHIPPED = Path(__file__).parent / "weights"
 BESIDE = "stages"
 """What a training keeps in the directory that it writes its detector to; it stays where it is."""
 SCHEMA = 1
@@ -107,8 +108,14 @@ def _write_network(network: Segmenter, draft: Path, role: str) -> dict[str, str]
     """Write a carried network and give the hashes of its files."""
     if not _ROLE.fullmatch(role):
         raise CompatibilityError(f"a network cannot be saved under the role {role!r}; use a-z, 0-9 and _")
-    save_segmenter(network, draft / NETWORKS / role)
+    save_segmenter(network, draft / NETWORKS / role, half=_fits_half(network))
     return {file: sha256_of_file(draft / NETWORKS / role / file) for file in (NETWORK_CONFIG, WEIGHTS)}
+
+
+def _fits_half(network: Segmenter) -> bool:
+    """Whether storing at half precision loses nothing, as for networks that a training rounded to it."""
+    values = [value for value in network.state_dict().values() if value.is_floating_point()]
+    return all(bool((value.half().to(value.dtype) == value).all()) for value in values)
 
 
 def check_writable(directory: str | Path) -> None:
@@ -169,11 +176,17 @@ def is_detector_directory(path: str | Path) -> bool:
     return (Path(path) / CONFIG).is_file()
 
 
+def shipped_directory(name: str) -> Path | None:
+    """Where a detector that comes with the package is saved; None where no such one does."""
+    folder = SHIPPED / name
+    return folder if name in DETECTORS and is_detector_directory(folder) else None
+
+
 def load_detector(directory: str | Path) -> Detector:
     """Take back what `save_detector` wrote.
 
     Args:
-        directory: The directory.
+        directory: The directory, or ``"bundled"``, the detector that comes with the package.
 
     Returns:
         The detector, ready to score.
@@ -183,7 +196,8 @@ def load_detector(directory: str | Path) -> Detector:
         ConfigError: An unknown detector, or a parameter with a value that it cannot have.
         CompatibilityError: The state does not fit the detector.
     """
-    folder = Path(directory)
+    shipped = shipped_directory(directory) if isinstance(directory, str) else None
+    folder = shipped or Path(directory)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a directory; give one written by 'anomseg fit'")
     if not is_detector_directory(folder):
