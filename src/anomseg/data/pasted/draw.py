@@ -18,7 +18,7 @@ from anomseg.data.pasted.stock import Source, Stock, normal
 from anomseg.errors import DataError, FrameError
 from anomseg.types import Frame
 
-TRIES = 200
+TRIES, FRESH_STARTS = 200, 5
 
 
 @dataclass
@@ -53,9 +53,17 @@ class Drawer:
             FrameError: The frame cannot be read, or nothing that fits it was found.
         """
         rng = np.random.default_rng([self.options.seed, zlib.crc32(frame.id.encode())])
-        canvas, pastes = blank(frame), []
-        wanted = [OBJECT] * self.options.objects + [INLIER_PASTE] * self.options.inliers
-        for kind in wanted:
+        empty = blank(frame)
+        for _ in range(FRESH_STARTS - 1):
+            try:
+                return self._attempt(frame, empty, rng)
+            except FrameError:  # what was pasted first may leave no room for the rest
+                continue
+        return self._attempt(frame, empty, rng)
+
+    def _attempt(self, frame: Frame, canvas: Canvas, rng: np.random.Generator) -> tuple[Canvas, tuple[Paste, ...]]:
+        pastes = []
+        for kind in [OBJECT] * self.options.objects + [INLIER_PASTE] * self.options.inliers:
             names = self._objects if kind == OBJECT else self._others(frame)
             canvas, paste = self._one(kind, names, canvas, frame, rng)
             pastes.append(paste)
