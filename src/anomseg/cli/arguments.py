@@ -185,6 +185,14 @@ def open_network(text: str) -> Segmenter:
     return load_segmenter(text)
 
 
+def named_detectors(options: Namespace) -> list[str]:
+    """The values of ``--detector``; the default detector where it was not given."""
+    from anomseg.detectors import default_detector
+
+    given = [options.detector] if isinstance(options.detector, str) else list(options.detector or ())
+    return given or [default_detector(network_named=options.segmenter is not None)]
+
+
 def open_detectors(texts: Sequence[str], seed: int = 0) -> list[tuple[str, Detector]]:
     """Detectors with the names their results are filed under.
 

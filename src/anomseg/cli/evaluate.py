@@ -9,6 +9,7 @@ from anomseg.cli.arguments import (
     DETECTOR_HELP,
     add_network,
     add_run,
+    named_detectors,
     open_detectors,
     open_segmenter_for,
     parse_shard,
@@ -31,7 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--root", type=str, required=True, help="folder of its data")
     # On the processor shards are bit-equal to one run wherever they ran.
     add_network(parser, default=None, device="cpu")
-    parser.add_argument("--detector", type=str, action="append", help=DETECTOR_HELP + "; default energy")
+    parser.add_argument("--detector", type=str, action="append", help=DETECTOR_HELP)
     parser.add_argument(
         "--scores",
         type=str,
@@ -107,7 +108,7 @@ def _subject(options: Namespace) -> dict[str, Any]:
     if options.scores:
         scores = ScoresDirectory(options.scores, options.scores_name)
         return {"segmenter": None, "detectors": {}, "scores": scores}
-    detectors = dict(open_detectors(options.detector or ["energy"], options.seed))
+    detectors = dict(open_detectors(named_detectors(options), options.seed))
     return {"segmenter": open_segmenter_for(list(detectors.values()), options), "detectors": detectors, "scores": None}
 
 

@@ -27,6 +27,7 @@ COMMANDS = (
     "samples",
     "evaluate",
     "merge",
+    "against",
     "submit",
     "profile",
     "prototypes",

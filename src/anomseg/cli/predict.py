@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anomseg.cli.arguments import DETECTOR_HELP, add_network, add_run, open_detectors, open_segmenter_for
+from anomseg.cli.arguments import (
+    DETECTOR_HELP,
+    add_network,
+    add_run,
+    named_detectors,
+    open_detectors,
+    open_segmenter_for,
+)
 from anomseg.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTIAL, ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of this command."""
     parser.add_argument("inputs", type=str, nargs="+", help="images, folders, globs, or @list.txt")
     add_network(parser, default=None)
-    parser.add_argument("--detector", type=str, action="append", help=DETECTOR_HELP + "; default energy")
+    parser.add_argument("--detector", type=str, action="append", help=DETECTOR_HELP)
     parser.add_argument(
         "--out", type=str, default="anomseg-out", help="folder of the results; several detectors get a subfolder each"
     )
@@ -67,7 +74,7 @@ def run(options: Namespace) -> int:
 
     if options.threshold is not None and options.false_alarms is not None:
         raise ConfigError("--threshold and --false-alarms both set the threshold; give one of them")
-    detectors = open_detectors(options.detector or ["energy"], options.seed)
+    detectors = open_detectors(named_detectors(options), options.seed)
     segmenter = open_segmenter_for([detector for _, detector in detectors], options)
     formats = [part.strip() for part in options.format.split(",") if part.strip()]
     code = EXIT_OK

@@ -9,6 +9,7 @@ from anomseg.cli.arguments import (
     DETECTOR_HELP,
     add_network,
     add_run,
+    named_detectors,
     open_detectors,
     open_segmenter,
     parse_size,
@@ -27,7 +28,7 @@ SCHEMA = 1
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of this command."""
     add_network(parser, sizes=["512x1024", "1024x2048"])
-    parser.add_argument("--detector", type=str, action="append", help=DETECTOR_HELP + "; default energy")
+    parser.add_argument("--detector", type=str, action="append", help=DETECTOR_HELP)
     parser.add_argument("--batch", type=str, default="1,4", help="images in a batch, separated by commas")
     parser.add_argument("--repeats", type=int, default=10, help="timed runs of each step")
     parser.add_argument("--warmup", type=int, default=2, help="runs of each step before them")
@@ -45,7 +46,7 @@ def run(options: Namespace) -> int:
 
     sizes = [size for text in options.size for part in text.split(",") if (size := parse_size(part))]
     batches = parse_batches(options.batch)
-    detectors = dict(open_detectors(options.detector or ["energy"], options.seed))
+    detectors = dict(open_detectors(named_detectors(options), options.seed))
     options.size = None
     segmenter = open_segmenter(options)
     device = find_device(options.device)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anomseg.cli.arguments import DETECTOR_HELP, add_network, add_run, open_detectors, open_segmenter_for
+from anomseg.cli.arguments import (
+    DETECTOR_HELP,
+    add_network,
+    add_run,
+    named_detectors,
+    open_detectors,
+    open_segmenter_for,
+)
 from anomseg.errors import EXIT_OK, ConfigError
 
 if TYPE_CHECKING:
@@ -16,9 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--benchmark", type=str, required=True, help="road_anomaly_21 or road_obstacle_21")
     parser.add_argument("--root", type=str, required=True, help="folder of its data, in the official layout")
     add_network(parser, default=None)
-    parser.add_argument(
-        "--detector", type=str, default="energy", help=DETECTOR_HELP.replace("detectors:", "one detector:")
-    )
+    parser.add_argument("--detector", type=str, default=None, help=DETECTOR_HELP.replace("detectors:", "one detector:"))
     parser.add_argument("--out", type=str, required=True, help="folder of the submission; an interrupted one goes on")
     parser.add_argument("--method", type=str, default=None, help="name of the method; the detector's where not given")
     parser.add_argument(
@@ -38,7 +43,7 @@ def run(options: Namespace) -> int:
     from anomseg.detectors import network_of, segmenter_matches
     from anomseg.evaluation import submit
 
-    named = open_detectors([options.detector], options.seed)
+    named = open_detectors(named_detectors(options), options.seed)
     if len(named) != 1:
         raise ConfigError("anomseg submit takes one detector at a time")
     name, detector = named[0]

@@ -5,6 +5,7 @@ from anomseg.detectors.calibrated import SavedCalibration
 from anomseg.detectors.catalog import (
     DEFAULT_DETECTOR,
     create_detector,
+    default_detector,
     detector_names,
     is_fitted_on_frames,
     resolve_detector,
@@ -23,6 +24,7 @@ __all__ = [
     "anomaly_maps",
     "check_writable",
     "create_detector",
+    "default_detector",
     "detector_names",
     "is_detector_directory",
     "is_fitted_on_frames",

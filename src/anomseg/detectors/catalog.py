@@ -10,7 +10,10 @@ from anomseg.detectors.saved import load_detector
 from anomseg.errors import ConfigError
 from anomseg.registry import DETECTORS, Spec, parse_spec
 
+#: What scores where nobody names a detector; `bundled` takes its place here, and nowhere else, once its weights ship.
 DEFAULT_DETECTOR = "energy"
+#: What scores where a network is named and no detector: one that reads that network, whatever it is.
+DEFAULT_OF_A_NETWORK = "energy"
 
 for _name, _target, _summary, _tags in (
     ("msp", "posthoc:MSP", "one minus the maximum softmax probability", ("posthoc", "bounded")),
@@ -151,6 +154,15 @@ def is_fitted_on_frames(detector: Detector) -> bool:
     """
     tags = DETECTORS.get(detector.registry_name).tags if detector.registry_name in DETECTORS else frozenset()
     return detector.needs_fit or "fittable" in tags
+
+
+def default_detector(*, network_named: bool = False) -> str:
+    """The detector that is meant where none is named; the only place that decides it.
+
+    Args:
+        network_named: A network to be scored was named, which a detector with a network of its own would pass over.
+    """
+    return DEFAULT_OF_A_NETWORK if network_named else DEFAULT_DETECTOR
 
 
 def create_detector(spec: str | Spec, **options: Any) -> Detector:

@@ -1,5 +1,6 @@
 """Benchmark figures: frames, a protocol and detectors become metric states and result cards."""
 
+from anomseg.evaluation.against import against_negatives
 from anomseg.evaluation.evaluate import evaluate, open_source, run_plan
 from anomseg.evaluation.maps import MapCache
 from anomseg.evaluation.plan import Plan, make_plan
@@ -21,6 +22,7 @@ __all__ = [
     "Sample",
     "ScoresDirectory",
     "Submission",
+    "against_negatives",
     "evaluate",
     "make_plan",
     "merge",
