@@ -44,19 +44,24 @@ class NoisyNegativesStage(SegmentationStage):
     learns_outliers: ClassVar[bool] = True
 
     def __init__(self, recipe: Recipe, config: StageConfig) -> None:
+        kind = config.module.get("network", NoisyNegativesConfig.network)
+        if config.module.get("freeze", NoisyNegativesConfig.freeze) == "encoder" and not _has_encoder(kind):
+            raise ConfigError(
+                f"{config.name}.module: {kind} has no encoder to freeze; choose freeze: segmentation or nothing"
+            )
         super().__init__(recipe, config)
         if config.gives != "detector":
             raise ConfigError(f"{self.name} gives a detector; write gives: detector")
         source = self.data.features_stage or config
         if not source.data.get("negatives"):
             raise ConfigError(f"{self.name} learns from negatives; name some in {source.name}.data.negatives")
-        kind = SEGMENTERS.get(self.network.network).factory
-        if not isinstance(kind, type) or not issubclass(kind, NegativesNetwork):
+        factory = SEGMENTERS.get(self.network.network).factory
+        if not isinstance(factory, type) or not issubclass(factory, NegativesNetwork):
             raise ConfigError(
                 f"{self.name}.module: {self.network.network} has no outputs for outliers; choose one of "
                 f"{', '.join(_trainable())}"
             )
-        self._kind = kind
+        self._kind = factory
         self._started: Segmenter | None = None
         freeze = self.network.freeze
         if freeze == "segmentation" and not (self.network.start or self.data.cached):
@@ -137,6 +142,11 @@ class NoisyNegativesStage(SegmentationStage):
         frames = self.data.labelled.training_frames()
         detector.fitted_on = trained_on(NoisyNegatives.registry_name, frames, segmenter, summary)
         save_detector(detector, out)
+
+
+def _has_encoder(name: str) -> bool:
+    kind = SEGMENTERS.get(name).factory
+    return not (isinstance(kind, type) and issubclass(kind, NegativesNetwork)) or issubclass(kind, EncoderNetwork)
 
 
 def _trainable() -> list[str]:
