@@ -97,12 +97,11 @@ class BandState:
             seed: Of the resampling.
         """
         if not self.curve.anomaly or not self.curve.inlier:
-            return {"width": self.width, **dict.fromkeys(_FIGURES), "reason": NOTHING}
+            return {**dict.fromkeys(_FIGURES), "reason": NOTHING}
         result = self.curve.compute()
         intervals = bootstrap_intervals(self.images, seed=seed)
         limits = {name: list(interval) for name, interval in (intervals.figures or {}).items()}
         return {
-            "width": self.width,
             "pixels": {"inlier": result.inlier, "anomaly": result.anomaly},
             "prevalence": result.prevalence,
             **{name: getattr(result, name) for name in _FIGURES},
@@ -112,6 +111,6 @@ class BandState:
         }
 
 
-def band_cards(bands: Sequence[BandState] | None, seed: int) -> list[dict[str, Any]] | None:
-    """The ``bands`` of a card; None where the run has none."""
-    return [band.card(seed) for band in bands] if bands else None
+def band_cards(bands: Sequence[BandState], seed: int) -> dict[str, Any] | None:
+    """The ``bands`` of a card, by width; None where the run has none."""
+    return {str(band.width): band.card(seed) for band in bands} or None
