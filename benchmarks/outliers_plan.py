@@ -8,6 +8,7 @@ from pathlib import Path
 from learned_plan import RUN, Step
 from outliers_sets import (
     CLOSED,
+    DENSITY,
     FITS,
     HEADLINE,
     LOGITS,
@@ -27,6 +28,8 @@ from results_plan import CONTROLS
 OF_NETWORKS = ("not_road",)
 """Controls that read a network; the others, whatever the seed, give the same maps."""
 SEEDS = (0, 1, 2)
+FLOW = "flow"
+"""Ending of the folders of runs of a flow alone."""
 
 
 def pasted_step(paths: Paths) -> Step:
@@ -81,12 +84,14 @@ def version_step(version: Version, one: TrainingSet, seed: int, paths: Paths, *,
         host, flow = paths.host(one, seed), paths.flow(one)
         words += [
             *("--stages.joint.module.start", str(host)),
-            *("--stages.joint.module.flow", str(flow)),
             *("--stages.joint.data.held_out", one.taught),
+            # One flow for all seeds: what the recipe's first stage would train is not taken.
+            *("--stages.joint.takes", "[]", "--stages.joint.module.flow", str(flow)),
+            *("--stages.flow.data.held_out", one.taught, "--stages.flow.trainer.steps", "0"),
         ]
         needs = (host / "segmenter.json", flow / "flow.json")
     for key, value in version.overrides:
-        words += [f"--{key}", value]
+        words += [f"--{key}", value.replace("{data}", str(paths.data))]
     if untrained:
         words += [f"--stages.{version.stage}.trainer.steps", "0"]
     cache = f"{one.key}-{version.cache}" if version.cache else None
@@ -95,7 +100,7 @@ def version_step(version: Version, one: TrainingSet, seed: int, paths: Paths, *,
 
 
 def evaluations(paths: Paths) -> list[Step]:
-    """All fits and evaluations, in the order of the trainings."""
+    """All fits and evaluations, in the order of the trainings; what a flow alone says, which takes long, comes last."""
     steps: list[Step] = []
     for seed in SEEDS:
         for one in SETS:
@@ -104,7 +109,15 @@ def evaluations(paths: Paths) -> list[Step]:
             for one in SETS:
                 if seed in version.seeds and one.key in version.sets:
                     steps += version_runs(version, one, seed, paths)
-    return steps
+    return [*steps, *(step for one in SETS for step in density_steps(one, paths))]
+
+
+def density_steps(one: TrainingSet, paths: Paths) -> Iterator[Step]:
+    """What the flow of a set says of every benchmark's frames; it reads no network, and there is one for all seeds."""
+    host, flow, seed = paths.host(one, SEEDS[0]), paths.flow(one), SEEDS[0]
+    needs = (host / "segmenter.json", flow / "flow.json")
+    for bench in one.benches:
+        yield run_step(bench, one, seed, FLOW, host, [DENSITY.format(flow=flow)], needs, paths)
 
 
 def host_steps(one: TrainingSet, seed: int, paths: Paths) -> Iterator[Step]:
@@ -118,8 +131,6 @@ def host_steps(one: TrainingSet, seed: int, paths: Paths) -> Iterator[Step]:
         words = ("fit", "--detector", FITS[name], "--segmenter", str(host), *data, *extra, "--out", str(out), "--quiet")
         yield Step(f"{one.key}-{seed}/{name}", words, out, "detector.json", needs)
     plain = [*LOGITS, *(CONTROLS if first else OF_NETWORKS)]
-    if first:
-        plain.append(str(paths.flow(one) / "likelihood"))
     for bench in one.benches:
         saved = tuple(folder / "detector.json" for folder in fitted.values())
         yield run_step(bench, one, seed, "host", host, [*map(str, fitted.values()), *plain], (*needs, *saved), paths)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 UNTRAINED = "untrained"
 NEGATIVES, SYNTHETIC = "camvid-noisy-negatives", "camvid-synthetic-outliers"
@@ -28,7 +29,10 @@ class Bench:
     extra: tuple[str, ...] = ()
 
 
-PASTED = Bench("pasted", "pasted", "made/pasted")
+BAND = 10
+"""Pixels to either side of an object's border in which claim N2 asks for figures of their own."""
+_BAND = ("--band", str(BAND))
+PASTED = Bench("pasted", "pasted", "made/pasted", _BAND)
 CLOSED = Bench("closed", "camvid", "camvid", ("--split", "test"))
 """CamVid test with all its classes: no anomalies, closed-set figures of the network alone."""
 
@@ -72,8 +76,8 @@ SETS = (
         "camvid-erfnet-pyramid",
         (
             PASTED,
-            Bench("road_anomaly", "road_anomaly", "anomaly/RoadAnomaly"),
-            Bench("road_anomaly_21", "road_anomaly_21", "anomaly/RoadAnomaly21"),
+            Bench("road_anomaly", "road_anomaly", "anomaly/RoadAnomaly", _BAND),
+            Bench("road_anomaly_21", "road_anomaly_21", "anomaly/RoadAnomaly21", _BAND),
         ),
     ),
 )
@@ -87,7 +91,7 @@ class Version:
         name: Its folder and row.
         recipe: The recipe.
         stage: The stage whose steps are the training.
-        overrides: What differs from the recipe.
+        overrides: What differs from the recipe; ``{data}`` stands for the data folder.
         cache: Whose cached crops it shares; of versions that read none empty.
         seeds: Seeds that it is trained with.
         sets: Keys of the sets that it is trained on.
@@ -102,15 +106,24 @@ class Version:
     sets: tuple[str, ...] = ("no-bicyclist", "camvid")
 
 
-def _negatives(name: str, cache: str = "minus", *overrides: tuple[str, str], **more: tuple[str, ...]) -> Version:
-    return Version(name, NEGATIVES, "heads", overrides, cache, **more)  # type: ignore[arg-type]
+def _negatives(name: str, cache: str = "minus", *overrides: tuple[str, str], **more: tuple[Any, ...]) -> Version:
+    return Version(name, NEGATIVES, "heads", overrides, cache, **more)
 
 
 def _variant(name: str) -> Version:
     return _negatives(name.replace("_", "-"), "minus", ("stages.heads.module.variant", name))
 
 
+def _mixed(share: int) -> Version:
+    """Negatives of which a share, in percent, shows nothing but roads as they are known: images of CamVid train."""
+    road = f"{{negatives: folder, root: {{data}}/camvid/images/train, share: {share / 100}}}"
+    sources = f"[{{negatives: imagenet, share: {1 - share / 100}}}, {road}]"
+    name = f"road{share}"
+    return _negatives(f"{HEADLINE}-{name}", name, (f"{DATA}.sources", sources), seeds=(0,), sets=("camvid",))
+
+
 DATA = "stages.features.data.negatives"
+ROAD_SHARES = (10, 50)
 VERSIONS = (
     _negatives(HEADLINE),
     Version("synthetic", SYNTHETIC, "joint"),
@@ -129,11 +142,17 @@ VERSIONS = (
     _negatives(
         "negatives-whole", "whole", (f"{DATA}.paste.share", "0.0"), (f"{DATA}.paste.pure", "0.5"), sets=("camvid",)
     ),
+    # Claim N1: how noisy negatives may be.
+    *(_mixed(share) for share in ROAD_SHARES),
 )
 MEASURES = {"product": "product", "hybrid": "hybrid", "msp": "msp"}
 """Other scores of the headline version's network: the row's ending, and the detector's ``measure``."""
 FITS = {"knn-fitted": "knn:feature=encoder;rows=40000", "position_prior-fitted": "position_prior"}
 LOGITS = ("msp", "max_logit", "energy")
+LIKELIHOOD = "flow-likelihood"
+"""The row of what a flow alone thinks of an image (claim R1)."""
+DENSITY = "flow_likelihood:flow={flow};stride=32"
+"""Its detector. Patches that touch, where its own default lets them overlap by half: a fourth of the time."""
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,15 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from results_learned import section
+from results_learned import section as learned_section
 from results_methods import methods
+from results_outliers import section as outliers_section
 from results_page import Cards, page
 from results_plan import CONTROLS, Run, Suite, suites
 
@@ -112,8 +115,8 @@ def found(suite: Suite, paths: Paths) -> dict[str, Cards]:
     return {name: read_cards(out) for name, out in outs.items() if (out / "run.json").is_file()}
 
 
-def learned(work: Path) -> str:
-    """The part on learned methods, where benchmarks/learned.py has collected its figures."""
+def part(work: Path, section: Callable[[Mapping[str, Any]], list[str]]) -> str:
+    """A part out of the figures that another command has collected in its folder; empty where it has not."""
     figures = work / "figures.json"
     return "\n" + "\n".join(section(read_json(figures))).rstrip() + "\n" if figures.is_file() else ""
 
@@ -125,6 +128,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=None, help="an ERFNet checkpoint trained on Cityscapes")
     parser.add_argument("--work", type=Path, default=Path("runs/results"), help="where runs are kept")
     parser.add_argument("--learned", type=Path, default=Path("runs/learned"), help="folder of benchmarks/learned.py")
+    parser.add_argument("--outliers", type=Path, default=Path("runs/outliers"), help="folder of benchmarks/outliers.py")
     parser.add_argument("--doc", type=Path, default=Path("docs/results.md"), help="the document")
     parser.add_argument("--limit", type=int, default=None, help="fit on the first frames only")
     parser.add_argument("--only", action="append", help="run these suites only, and write no document")
@@ -140,7 +144,8 @@ def main() -> None:
     if options.only:
         return
     arguments = "--data DATA" + (" --weights ERFNET" if options.weights else "")
-    write_text(options.doc, page(measured, paths.work, arguments) + learned(options.learned))
+    parts = part(options.learned, learned_section) + part(options.outliers, outliers_section)
+    write_text(options.doc, page(measured, paths.work, arguments) + parts)
     sys.stdout.write(f"written to {options.doc}\n")
 
 
