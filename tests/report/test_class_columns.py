@@ -48,3 +48,19 @@ def test_nothing_is_shown_where_there_is_nothing():
         assert "EFPR" not in text
         assert "Brier" not in text
         assert "judged inliers" not in text
+
+
+def test_bands_and_thresholds_from_elsewhere_have_columns_where_they_are():
+    told = class_card("msp")
+    told |= {"bands": {"10": {"ap": 0.234, "fpr95": 0.876, "ci95": {"ap": [0.2, 0.3]}}, "3": {"ap": None}}}
+    told["open_set"] = told["open_set"] | {"two_fold": {"miou": 0.4321}, "at_other_run": {"miou": 0.4567}}
+    web, terminal = page(told, card("chance")), plain_table([told, card("chance")])
+    for text in (web, terminal):
+        assert "AP within 10 px" in text
+        assert "0.234" in text
+        assert "0.876" in text
+        assert "within 3 px" not in text
+    assert "0.200 to 0.300" in web
+    assert "0.432" in web
+    assert "0.457" in web
+    assert "within" not in page(class_card("msp"))

@@ -114,6 +114,8 @@ CLASSES = (
 )
 OWN_CLASSES = (
     Nested("open_set.at_best_f1", "miou", "open mIoU at best F1 (oracle)"),
+    Nested("open_set.two_fold", "miou", "open mIoU at the other half's threshold"),
+    Nested("open_set.at_other_run", "miou", "open mIoU at another run's threshold"),
     Nested("own_segmentation", "closed_miou", "own closed mIoU"),
     Nested("own_segmentation.at_tpr95", "miou", "own open mIoU"),
 )
@@ -130,6 +132,32 @@ def differences(cards: Sequence[Card]) -> list[Figure]:
     """One column for each control that the cards were compared with."""
     controls = dict.fromkeys(str(control) for card in cards for control in section(card, "comparison"))
     return [Difference("comparison", control, f"AP - {control}") for control in controls]
+
+
+@dataclass(frozen=True)
+class Band(Figure):
+    """A figure on a band around anomalous objects; ``section`` is the band's width in pixels, as cards write it."""
+
+    def of(self, card: Card) -> float | None:
+        """Its value; None where the card has none."""
+        return number(self._part(card).get(self.key))
+
+    def interval(self, card: Card) -> tuple[float, float] | None:
+        """Its 95 % interval; None where there is none."""
+        return _pair(section(self._part(card), "ci95").get(self.key))
+
+    def _part(self, card: Card) -> Mapping[str, Any]:
+        return section(section(card, "bands"), self.section)
+
+
+def bands(cards: Sequence[Card]) -> list[Figure]:
+    """AP and FPR95 of each band that the cards have."""
+    widths = dict.fromkeys(str(width) for card in cards for width in section(card, "bands"))
+    return [
+        Band(width, key, f"{label} within {width} px", lower_is_better=key == "fpr95")
+        for width in widths
+        for key, label in (("ap", "AP"), ("fpr95", "FPR95"))
+    ]
 
 
 def shown(figures: Sequence[Figure], cards: Sequence[Card]) -> list[Figure]:

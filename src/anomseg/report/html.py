@@ -20,6 +20,7 @@ from anomseg.report.columns import (
     PROBABILITY,
     Card,
     Figure,
+    bands,
     differences,
     number,
     section,
@@ -162,6 +163,7 @@ def _results(rows: Sequence[Card]) -> list[str]:
     lines += _table(rows, shown(COMPONENT, rows), "Components (means over components) and maximal detection margin")
     lines += _table(rows, shown(PER_IMAGE, rows), "Means over images, each image counting alike")
     lines += _table(rows, shown((*CLASSES, *OWN_CLASSES), rows), _CLASSES_CAPTION)
+    lines += _table(rows, shown(bands(rows), rows), "Pixels near the borders of anomalous objects")
     lines += _table(rows, shown(PROBABILITY, rows), "Scores in [0, 1] read as the probability of an anomaly")
     compared = [card for card in rows if not is_control(card)]
     lines += _table(compared, shown(differences(compared), compared), "Pooled AP less that of each control, paired")

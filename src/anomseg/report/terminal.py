@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from anomseg.report.cards import MISSING, best, common_lines, decimals, is_control, ordered, row_names
-from anomseg.report.columns import CLASSES, COMPONENT, PER_IMAGE, POOLED, Card, Figure, differences, shown
+from anomseg.report.columns import CLASSES, COMPONENT, PER_IMAGE, POOLED, Card, Figure, bands, differences, shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,6 +55,7 @@ def _parts(rows: Sequence[Card]) -> list[tuple[str, Sequence[Card], list[Figure]
         ("", rows, shown(POOLED, rows)),
         ("components (means over components) and detection margin", rows, shown(COMPONENT, rows)),
         ("misclassified inliers at 95 % recall and among 5 % false alarms; mIoU", rows, shown(CLASSES, rows)),
+        ("pixels near the borders of anomalous objects", rows, shown(bands(rows), rows)),
         ("means over images", rows, shown(PER_IMAGE, rows)),
         ("pooled AP less that of each control, paired", compared, shown(differences(compared), compared)),
     ]
