@@ -12,6 +12,7 @@ from learned_costs import split_counts
 from learned_sets import (
     FITS,
     KEPT,
+    LATER,
     METHODS,
     OF_NETWORKS,
     OTHER,
@@ -91,7 +92,7 @@ def study_of(
     states: dict[str, PerImage] = {}
     cards: dict[str, Json] = {}
     judged: dict[str, JudgedImages] = {}
-    for network in ("host", KEPT, OTHER):
+    for network in ("host", KEPT, OTHER, LATER):
         run = paths.run(one, seed, bench.name, network)
         for path in sorted(run.glob("*/metrics.json")):
             name = row_name(path.parent.name, network)

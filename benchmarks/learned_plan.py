@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from learned_sets import (
+    ADDED,
     CLOSED,
     FITS,
     KEPT,
+    LATER,
     LOGITS,
     METHODS,
     OF_NETWORKS,
     OTHER,
     SETS,
+    TRAINED,
     UNTRAINED,
     VARIANTS,
     Bench,
@@ -71,9 +74,9 @@ def trainings(paths: Paths, *, untrained: bool = True) -> list[Step]:
             if seed not in one.seeds:
                 continue
             steps.append(host_step(one, seed, paths))
-            steps += [method_step(method, one, seed, paths) for method in METHODS]
+            steps += [method_step(method, one, seed, paths) for method in TRAINED]
             if untrained and seed == one.seeds[0]:
-                steps += [method_step(method, one, seed, paths, untrained=True) for method in METHODS]
+                steps += [method_step(method, one, seed, paths, untrained=True) for method in TRAINED]
     return steps
 
 
@@ -156,10 +159,12 @@ def run_steps(bench: Bench, one: TrainingSet, seed: int, paths: Paths) -> Iterat
     fitted = [paths.fitted(one, seed, name) for name in fits_of(one, seed)]
     host, own = paths.host(one, seed), own_network(paths.method(one, seed, "pans"))
     others = [paths.method(one, seed, f"{name}{version}") for name in VARIANTS for version in versions] if first else []
+    added = [paths.method(one, seed, f"{method.name}{version}") for version in versions for method in ADDED]
     runs: list[tuple[str, Path, list[Path], tuple[str, ...]]] = [
         ("host", host, [*fitted, *trained[True]], (*LOGITS, *controls)),
         (KEPT, own, trained[False], LOGITS),
         *([(OTHER, host, others, ())] if others else []),
+        (LATER, host, added, ()),
     ]
     for network, segmenter, saved, plain in runs:
         out = paths.run(one, seed, bench.name, network)

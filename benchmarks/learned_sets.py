@@ -10,6 +10,8 @@ KEPT = "pans-network"
 """Folder of the runs whose shared pass is that of PAnS' own network."""
 OTHER = "variants"
 """Folder of the runs of `VARIANTS`."""
+LATER = "added"
+"""Folder of the runs of `ADDED`."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,12 @@ METHODS = (
     Method("pgan", "camvid-pgan", "pgan", attached=True),
     Method("dicnet", "camvid-dicnet", "student", attached=True),
 )
+ADDED = (Method("dicnet-activated", "camvid-dicnet-activated", "student", attached=True),)
+"""Methods with recipes of ours for a published one, evaluated beside what was evaluated before."""
+TRAINED = (*METHODS, *ADDED)
 VARIANTS = {"dicnet-max": ("dicnet", {"distance": "max"})}
 """Trained methods that score in another way: the method, and the options of the detector that differ."""
-SCORED = (*METHODS, Method("dicnet-max", "camvid-dicnet", "student", attached=True))
+SCORED = (*TRAINED, Method("dicnet-max", "camvid-dicnet", "student", attached=True))
 """Rows that are judged by the project's rule."""
 FITS = {
     "mahalanobis-fitted": "mahalanobis:feature=encoder",

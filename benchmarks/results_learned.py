@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from learned_clean import THRESHOLDS
-from learned_sets import METHODS, SCORED
+from learned_sets import METHODS, SCORED, TRAINED
 from learned_states import BLOCK
 from learned_tables import number, spread, table
 
@@ -188,7 +188,7 @@ def training_table(studies: Sequence[Json]) -> list[str]:
     """What each training took."""
     head = ["method, seed", "steps", "images seen", "seconds", "features, s", "validation loss", "validation mIoU"]
     body = []
-    for method in METHODS:
+    for method in TRAINED:
         for one in studies:
             found = (one["rows"].get(method.name) or {}).get("training")
             if not found:

@@ -34,10 +34,10 @@ def paths(plan, tmp_path):
 
 def test_order_of_the_trainings(plan, paths):
     names = [step.name for step in plan[0].trainings(paths)]
-    first = [f"no-bicyclist-0/{name}" for name in ("host", "pans", "pgan", "dicnet")]
-    assert names[:4] == first
-    assert names[4:7] == [f"no-bicyclist-0/{name}-untrained" for name in ("pans", "pgan", "dicnet")]
-    assert names[7] == "no-fence-0/host"
+    first = [f"no-bicyclist-0/{name}" for name in ("host", "pans", "pgan", "dicnet", "dicnet-activated")]
+    assert names[:5] == first
+    assert names[5:9] == [f"{name}-untrained" for name in first[1:]]
+    assert names[9] == "no-fence-0/host"
     sets = list(dict.fromkeys(name.partition("/")[0] for name in names))
     assert sets == ["no-bicyclist-0", "no-fence-0", "camvid-0", "no-bicyclist-1", "no-fence-1", "no-bicyclist-2",
                     "no-fence-2"]  # fmt: skip
@@ -111,6 +111,11 @@ def test_evaluations_hold_out_what_was_not_taught(plan, paths):
     assert {"pans", "pans-untrained"} <= {Path(word).name for word in own.words}
     assert paths.work / "no-fence-0" / "pans" / "networks" / "network" / "segmenter.json" in own.needs
     assert "camvid-0/road_anomaly_21-host" in steps
+    for seed, versions in ((0, ("", "-untrained")), (1, ("",))):
+        added = steps[f"no-fence-{seed}/camvid-added"]
+        folders = [paths.work / f"no-fence-{seed}" / f"dicnet-activated{version}" for version in versions]
+        assert [word for word in added.words if "dicnet" in word] == [str(folder) for folder in folders]
+        assert {folder / "detector.json" for folder in folders} < set(added.needs)
     fit = steps["no-fence-0/knn-fitted"].words
     assert fit[fit.index("--held-out") + 1] == "fence"
     closed = steps["camvid-0/closed-host"].words
@@ -191,7 +196,7 @@ def test_dry_prints_what_is_left_and_runs_nothing(plan, tmp_path, capsys):
     words = ["--data", "DATA", "--weights", "ENCODER", "--work", str(tmp_path), "--dry"]
     assert plan[2].main(["train", *words, "--only", "no-fence-*", "--untrained"]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[::2] == [f"# no-fence-0/{name}-untrained" for name in ("pans", "pgan", "dicnet")]
+    assert printed[::2] == [f"# no-fence-0/{name}-untrained" for name in ("pans", "pgan", "dicnet", "dicnet-activated")]
     assert all(line.startswith("anomseg train camvid-") for line in printed[1::2])
     assert plan[2].main(["evaluate", *words, "--only", "no-fence-0/knn-fitted"]) == 0
     assert capsys.readouterr().out.count("anomseg fit") == 1
