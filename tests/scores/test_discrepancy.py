@@ -58,10 +58,6 @@ def test_the_largest_channel_alone():
     teacher, student = pair()
     squares = ((teacher - student) ** 2).numpy()
     assert (feature_discrepancy(teacher, student, "max").numpy() == squares.max(axis=1)).all()
-    cosine = feature_discrepancy(teacher, student, "cosine").numpy()
-    assert feature_discrepancy(teacher, student, "max_cosine").numpy() == pytest.approx(squares.max(axis=1) * cosine)
-    # Twice the vector is far off in a channel, but points the same way.
-    assert feature_discrepancy(teacher, 2 * teacher, "max_cosine").max() < 1e-4
 
 
 def test_cosine_by_hand():

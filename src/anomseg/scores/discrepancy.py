@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from anomseg.errors import CompatibilityError, unknown_name
 
-Distance = Literal["mse", "cosine", "smooth_l1", "max", "max_cosine"]
+Distance = Literal["mse", "cosine", "smooth_l1", "max"]
 ROUNDING = 1e-6
 """What resizing a constant map leaves of differences, relative to its values."""
 DISTANCES: tuple[Distance, ...] = get_args(Distance)
@@ -22,13 +22,12 @@ def feature_discrepancy(teacher: Tensor, student: Tensor, distance: Distance = "
     ``mse`` is ``(1/C) sum_c (T_c - S_c)^2``, the published score, whose mean over all cells is the training loss.
     ``smooth_l1`` is quadratic below 1 and linear above, also a mean over channels; ``cosine`` is 1 minus the cosine of
     the two vectors, which forgets their lengths; ``max`` is ``max_c (T_c - S_c)^2``, for which one odd channel is
-    enough; ``max_cosine`` is the product of ``max`` and ``cosine``: one channel is far off, and the vector points
-    elsewhere. All are 0 where both agree, and symmetric.
+    enough. All are 0 where both agree, and symmetric.
 
     Args:
         teacher: ``(B, C, *S)`` float.
         student: The same shape.
-        distance: ``"mse"``, ``"cosine"``, ``"smooth_l1"``, ``"max"`` or ``"max_cosine"``.
+        distance: ``"mse"``, ``"cosine"``, ``"smooth_l1"`` or ``"max"``.
 
     Returns:
         ``(B, *S)`` in the wider of both types, at least 0.
@@ -49,15 +48,13 @@ def feature_discrepancy(teacher: Tensor, student: Tensor, distance: Distance = "
         )
     if distance == "mse":
         return (teacher - student).square().mean(1)
+    if distance == "max":
+        return (teacher - student).square().amax(1)
     if distance == "smooth_l1":
         return F.smooth_l1_loss(teacher, student, reduction="none").mean(1)
-    if distance not in DISTANCES:
-        raise unknown_name("distance", distance, DISTANCES)
-    largest = (teacher - student).square().amax(1)
-    if distance == "max":
-        return largest
-    turned = (1 - F.cosine_similarity(teacher, student, dim=1)).clamp(min=0)
-    return turned if distance == "cosine" else largest * turned
+    if distance == "cosine":
+        return (1 - F.cosine_similarity(teacher, student, dim=1)).clamp(min=0)
+    raise unknown_name("distance", distance, DISTANCES)
 
 
 def smoothed(cells: Tensor, size: int) -> Tensor:

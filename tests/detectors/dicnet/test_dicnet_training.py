@@ -282,5 +282,5 @@ def test_the_recipe_with_the_score_of_ours_learns_by_the_published_loss(trained,
     published, ours = load_detector(trained[0]), load_detector(place / "activated")
     assert asked == ["mse"]
     assert (published.distance, published.activated, published.smooth, published.student.hidden) == ("mse", False, 1, 0)
-    assert (ours.distance, ours.activated, ours.smooth, ours.student.hidden) == ("max_cosine", True, 3, 256)
+    assert (ours.distance, ours.activated, ours.smooth, ours.student.hidden) == ("max", True, 3, 256)
     assert maps_of(place / "activated").isfinite().all()

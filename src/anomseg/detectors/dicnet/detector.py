@@ -40,8 +40,8 @@ class DiCNet(Detector):
             intent, brings every channel to mean 0 and deviation 1; ``"affine"``, what its code does, takes the batch
             norm's output; ``"none"``, what goes into the batch norm. It belongs to a training, and is not changed
             afterwards.
-        distance: ``"mse"`` as published, ``"cosine"``, ``"smooth_l1"``, ``"max"`` or ``"max_cosine"``, see
-            `feature_discrepancy`. It may differ from the one of the training.
+        distance: ``"mse"`` as published, ``"cosine"``, ``"smooth_l1"`` or ``"max"``, see `feature_discrepancy`. It may
+            differ from the one of the training.
         activated: Compare teacher and student after the ReLU that follows the teacher's batch norm, on its own scale:
             what the classifier reads. Channels that both keep silent then count as agreement. Ours.
         smooth: Side of the neighbourhood, in cells, over which the discrepancy is averaged; odd, 1 for none. Ours.

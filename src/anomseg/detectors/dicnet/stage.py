@@ -51,7 +51,7 @@ class StudentConfig:
         feature: The teacher's feature map; ``auto`` is the one before the classifier, without its activation if it can
             be had.
         teacher_norm: ``standardized``, ``affine`` or ``none``, see `DiCNet`.
-        distance: What is learned: ``mse``, ``cosine``, ``smooth_l1``, ``max`` or ``max_cosine``.
+        distance: What is learned: ``mse``, ``cosine``, ``smooth_l1`` or ``max``.
         score: The distance by which the detector scores; that of the training where not given.
         activated: Whether the detector compares after the teacher's ReLU, see `DiCNet`; the loss does not.
         smooth: Side of the neighbourhood over which the detector averages, see `DiCNet`.
