@@ -7,21 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from learned_costs import split_counts
-from learned_figures import training_of
-from learned_states import difference, in_blocks, intervals_of, is_video, load_states
-from outliers_plan import OF_NETWORKS, SEEDS
+from learned_states import difference, in_blocks, intervals_of, is_video, load_states, part_of, pooled, sequences
+from outliers_plan import FLOW, OF_NETWORKS, SEEDS
 from outliers_sets import (
+    BAND,
     FITS,
     HEADLINE,
+    LIKELIHOOD,
     LOGITS,
     MEASURES,
     SETS,
     UNTRAINED,
     VERSIONS,
+    WHOLE,
     Bench,
     Paths,
     TrainingSet,
 )
+from outliers_states import band_state, control_state, paste_gap
 from results_plan import CONTROLS
 
 from anomseg.files import read_json
@@ -31,7 +34,7 @@ Json = dict[str, Any]
 FIGURES_FILE = "figures.json"
 ALL_CONTROLS = (*CONTROLS, "position_prior-fitted")
 LEARNED = {version.name for version in VERSIONS} | {f"{HEADLINE}-{ending}" for ending in MEASURES}
-LIKELIHOOD = "flow-likelihood"
+STAGE_OF = {version.name: version.stage for version in VERSIONS}
 
 
 def collect(paths: Paths) -> Json:
@@ -59,6 +62,7 @@ def study_of(one: TrainingSet, seed: int, bench: Bench, paths: Paths, shared: di
     """
     rows: Json = {}
     states: dict[str, PerImage] = {}
+    bands: dict[str, PerImage] = {}
     for network in ("host", *networks(seed)):
         for path in sorted(paths.run(one, seed, bench.name, network).glob("*/metrics.json")):
             card = read_json(path)
@@ -68,7 +72,13 @@ def study_of(one: TrainingSet, seed: int, bench: Bench, paths: Paths, shared: di
             states[name] = in_blocks(load_states(path.parent)[0])
             rows[name] = row_of(name, card, states[name])
             rows[name]["miou"] = closed_miou(one, seed, network, card, paths)
-            rows[name]["training"] = training_of(paths.version(one, seed, network))
+            rows[name]["training"] = training_of(paths.version(one, seed, network), STAGE_OF.get(network, ""))
+            rows[name]["parts"] = parts_of(states[name]) if seed == SEEDS[0] else {}
+            band, control = band_state(path.parent, BAND), control_state(path.parent)
+            if band is not None:
+                bands[name] = band
+                rows[name]["band"] = {**pooled(band), **intervals_of(band)}
+            rows[name]["paste_control"] = paste_gap(control) if control is not None else None
     if not rows:
         return None
     for name, state in states.items():
@@ -86,9 +96,14 @@ def study_of(one: TrainingSet, seed: int, bench: Bench, paths: Paths, shared: di
         "rows": rows,
         "differences": {
             f"{first} - {second}": difference(states[first], every[second])
-            for first in sorted(LEARNED & set(states))
+            for first in sorted((LEARNED | {LIKELIHOOD}) & set(states))
             for second in rivals(first)
             if second in every
+        },
+        "band_differences": {
+            f"{first} - {WHOLE}": difference(bands[first], bands[WHOLE])
+            for first in (HEADLINE,)
+            if first in bands and WHOLE in bands
         },
     }
     study["works"] = {name: works(name, study) for name in sorted(LEARNED & set(rows))}
@@ -98,7 +113,40 @@ def study_of(one: TrainingSet, seed: int, bench: Bench, paths: Paths, shared: di
 def networks(seed: int) -> list[str]:
     """Folders of the runs of one seed, beside the host's."""
     bare = [f"{name}-{UNTRAINED}" for name in (HEADLINE, "synthetic")] if seed == SEEDS[0] else []
-    return [version.name for version in VERSIONS if seed in version.seeds] + bare
+    return [version.name for version in VERSIONS if seed in version.seeds] + bare + ([FLOW] if bare else [])
+
+
+def parts_of(state: PerImage) -> Json:
+    """Figures of each sequence apart, where frames come in sequences: one of CamVid's continues a training sequence."""
+    parts = {sequence: part_of(state, sequence) for sequence in (sequences(state) if is_video(state) else ())}
+    return {sequence: {**pooled(part), **intervals_of(part)} for sequence, part in parts.items()}
+
+
+def training_of(folder: Path, stage: str) -> Json | None:
+    """What a version's training took, of its stages' summaries; None where it was not trained.
+
+    Args:
+        folder: Of the version.
+        stage: The stage whose steps are the training.
+    """
+    record = folder / "stages" / stage / "stage.json"
+    last = (read_json(record).get("summary") or {}) if stage and record.is_file() else {}
+    if "validation_start" not in last:
+        return None
+    others = [path for path in sorted(folder.glob("stages/*/stage.json")) if path != record]
+    before = [(read_json(path).get("summary") or {}).get("seconds") or 0.0 for path in others]
+    return {
+        "recipe": last.get("recipe"),
+        "seed": last.get("seed"),
+        "steps": last["steps"],
+        "images_seen": last["images_seen"],
+        "seconds": last["seconds"],
+        "seconds_before": round(sum(before), 1),
+        "validation_loss": [one.get("val_loss") for one in (last["validation_start"], last["validation"])],
+        "validation_start": last["validation_start"],
+        "validation": last["validation"],
+        "negatives": last.get("negatives"),
+    }
 
 
 def row_name(folder: str, network: str, detector: Mapping[str, Any]) -> str:
@@ -109,11 +157,11 @@ def row_name(folder: str, network: str, detector: Mapping[str, Any]) -> str:
         'negatives'
         >>> row_name("noisy_negatives-2", "negatives", {"parameters": {"measure": "hybrid"}})
         'negatives-hybrid'
-        >>> row_name("energy", "host", {"parameters": {}})
-        'energy'
+        >>> row_name("energy", "host", {"parameters": {}}), row_name("flow_likelihood", "flow", {"parameters": {}})
+        ('energy', 'flow-likelihood')
     """
-    if network == "host":
-        return LIKELIHOOD if folder == "likelihood" else folder
+    if network in ("host", FLOW):
+        return LIKELIHOOD if network == FLOW else folder
     measure = detector["parameters"].get("measure", "auto")
     return f"{network}-{measure}" if network == HEADLINE and measure in MEASURES.values() else network
 
@@ -134,7 +182,14 @@ def bare_of(name: str) -> str:
 
 
 def rivals(name: str) -> list[str]:
-    """Rows that a learned one is compared with."""
+    """Rows that a learned one is compared with; likelihood alone is with what sees less.
+
+    Example:
+        >>> rivals("flow-likelihood")
+        ['chance', 'position_prior', 'local_contrast', 'not_road']
+    """
+    if name == LIKELIHOOD:
+        return list(CONTROLS)
     others = [bare_of(name), *LOGITS, *FITS, *CONTROLS, LIKELIHOOD]
     others += [version.name for version in VERSIONS if name in (HEADLINE, "synthetic") and version.name != name]
     return list(dict.fromkeys(others))
@@ -161,7 +216,6 @@ def row_of(name: str, card: Mapping[str, Any], state: PerImage) -> Json:
         "pixel": card["pixel"],
         **intervals_of(state),
         "open_set": card.get("open_set"),
-        "paste_control": card.get("paste_control"),
         "parameters": split_counts(card["parameter_counts"]),
         "seconds": {kind: seconds.get(key, 0.0) / frames for kind, key in (("pass", "forward"), ("own", "score"))},
     }

@@ -10,6 +10,8 @@ UNTRAINED = "untrained"
 NEGATIVES, SYNTHETIC = "camvid-noisy-negatives", "camvid-synthetic-outliers"
 HEADLINE = "negatives"
 """The version that stands for noisy negatives: two heads, negatives without any tested category."""
+WHOLE = "negatives-whole"
+"""The version of claim N2: the same negatives as whole images, never pasted."""
 
 
 @dataclass(frozen=True)
@@ -138,10 +140,7 @@ VERSIONS = (
     _variant("extra_class"),
     _variant("sigmoid"),
     _variant("outlier_exposure"),
-    # Claim N2: the same negatives as whole images, never pasted.
-    _negatives(
-        "negatives-whole", "whole", (f"{DATA}.paste.share", "0.0"), (f"{DATA}.paste.pure", "0.5"), sets=("camvid",)
-    ),
+    _negatives(WHOLE, "whole", (f"{DATA}.paste.share", "0.0"), (f"{DATA}.paste.pure", "0.5"), sets=("camvid",)),
     # Claim N1: how noisy negatives may be.
     *(_mixed(share) for share in ROAD_SHARES),
 )

@@ -7,8 +7,8 @@ from typing import Any
 
 from learned_states import BLOCK
 from learned_tables import number, spread, table
-from outliers_sets import HEADLINE, VERSIONS
-from results_learned import FEW, differences_table, label, ordered, parameters
+from outliers_sets import BAND, HEADLINE, VERSIONS
+from results_learned import FEW, differences_table, label, ordered, parameters, segmentation_section, sequences_section
 
 Json = Mapping[str, Any]
 PUBLISHED = ("street-hazards-noisy-negatives", "street-hazards-synthetic-outliers")
@@ -20,9 +20,11 @@ INTRODUCTION = (
     f"without any; every other row is of its own network. `{HEADLINE}`: two heads, negatives of ImageNet less the "
     "tested categories (the headline regime); `-product`, `-hybrid` and `-msp` are other scores of that network; "
     "`-all` keeps the tested categories, `-made` has textures and shapes made from a seed instead, `-whole` the same "
-    "negatives as whole images, never pasted; `extra-class`, `sigmoid` and `outlier-exposure` are the other heads. "
+    "negatives as whole images, never pasted, `-road10` and `-road50` mix 10 and 50 % images of CamVid train into "
+    "them; `extra-class`, `sigmoid` and `outlier-exposure` are the other heads. "
     "`synthetic` draws its outliers from a Real NVP trained jointly, `synthetic-detached` from one that likelihood "
-    "alone trains. `-untrained` is the same pipeline without an optimiser step.",
+    "alone trains; both go on from the network without outliers, at temperature 2. `flow-likelihood` is what such a "
+    "flow alone says of each place. `-untrained` is the same pipeline without an optimiser step.",
     f"Brackets hold 95 % intervals of a bootstrap (1000 resamples, seed 0) over blocks of {BLOCK} neighbouring frames "
     "on CamVid, over frames elsewhere; differences are paired over the same resamples. A version works on a set where "
     "its AP lies above every control and above the same pipeline untrained, each with the whole interval, and its "
@@ -66,6 +68,10 @@ def study_section(studies: Sequence[Json]) -> list[str]:
             "",
             *seeds_table(studies),
         ]
+    lines += band_section(first)
+    if first["held_out"]:
+        lines += segmentation_section(first) + crossed_section(first)
+    lines += sequences_section(first)
     lines += ["Training:", "", *training_table(studies)]
     lines += ["Paired differences in AP, by seed:", "", *differences_table(studies)]
     return [*lines, *verdict_lines(studies), ""]
@@ -92,9 +98,43 @@ def headline(study: Json) -> list[str]:
         ]
         if control:
             found = row.get("paste_control") or {}
-            cells += [number(found.get(key)) for key in ("pasted", "untouched")]
+            shares = [found.get(key) or {} for key in ("pasted", "untouched")]
+            cells += [number(one.get("value"), one.get("ci95") or ()) for one in shares]
         body.append(cells)
     return table(head, body)
+
+
+def band_section(study: Json) -> list[str]:
+    """Figures near the borders of objects."""
+    body = []
+    for name in ordered(study["rows"]):
+        band = study["rows"][name].get("band")
+        if band and band.get("ap") is not None:
+            limits = band["ci95"]
+            cells = [number(band["ap"], limits.get("ap", ()), digits=4), number(band["nap"], digits=4)]
+            cells += [number(band[key], limits.get(key, ())) for key in ("auroc", "fpr95")]
+            body.append([label(name, study["rows"][name]), *cells, f"{band['prevalence']:.3f}"])
+    if not body:
+        return []
+    text = (
+        f"Within {BAND} pixels of an anomalous object's border alone, seed {study['seed']}, from histograms; chance is "
+        "the prevalence of the band:"
+    )
+    return [text, "", *table(["detector", "AP", "nAP", "AUROC", "FPR95", "prevalence"], body)]
+
+
+def crossed_section(study: Json) -> list[str]:
+    """Open-set mIoU of each half of the sequences at the threshold of the other."""
+    body = []
+    for name in ordered(study["rows"]):
+        found = (study["rows"][name].get("open_set") or {}).get("two_fold")
+        if found:
+            halves = ", ".join(f"{half['miou']:.3f} ({half['frames']} frames)" for half in found["halves"])
+            body.append([label(name, study["rows"][name]), number(found["miou"]), halves])
+    if not body:
+        return []
+    text = "Open-set mIoU with the threshold of 95 % recall taken from the other half of the sequences:"
+    return [text, "", *table(["detector", "mean by frames", "halves"], body)]
 
 
 def seeds_table(studies: Sequence[Json]) -> list[str]:
