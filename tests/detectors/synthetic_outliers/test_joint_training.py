@@ -5,18 +5,21 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from joint_toys import QUICK, module_of, small_flow, small_network, toy_batch
+from PIL import Image
 from tiny import CLASSES, scene_of
 from torch.utils.data import Dataset
 
-from anomseg.data.label_space import CAMVID
+from anomseg.data.label_space import CAMVID, CIFAR10
 from anomseg.detectors import load_detector, overlapping_frames
 from anomseg.detectors.synthetic_outliers import SyntheticOutliers
 from anomseg.detectors.synthetic_outliers.flow import load_flow, save_flow
 from anomseg.detectors.synthetic_outliers.joint_options import FlowTrainerConfig
 from anomseg.errors import AnomsegError, CompatibilityError, ConfigError
+from anomseg.evaluation import evaluate
 from anomseg.registry import STAGES
 from anomseg.segmenters import save_segmenter
 from anomseg.training import load_recipe, train
@@ -304,3 +307,29 @@ def test_saved_and_loaded_it_scores_bit_for_bit_the_same(tmp_path):
 def test_without_a_network_it_says_where_one_comes_from():
     with pytest.raises(ConfigError, match="camvid-synthetic-outliers"):
         SyntheticOutliers().needs(None)
+
+
+def test_whole_images_of_cifar10_from_folders_to_figures(tmp_path):
+    """The shipped recipe on a small tree: its three phases, and the figures of held-out classes."""
+    root = tmp_path / "cifar10"
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 3), ("test", 1)):
+        for index, name in enumerate(CIFAR10.names):
+            for number in range(count):
+                path = root / part / name / f"{number:04d}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                pixels = 20 * index + rng.integers(0, 40, (32, 32, 3))
+                Image.fromarray(pixels.astype(np.uint8)).save(path)
+    small = {"flow.module.width": 4, "flow.module.blocks": 1, "classifier.module.options.widths": [4, 6, 8]}
+    for stage in ("flow", "classifier", "joint"):
+        small |= {f"{stage}.trainer.steps": 2, f"{stage}.trainer.validate_every": 2, f"{stage}.data.batch_size": 4}
+        small[f"{stage}.trainer.accelerator"] = "cpu"
+    overrides = {"roots.cifar10": str(root), **{f"stages.{key}": value for key, value in small.items()}}
+    record = train("cifar10-synthetic-outliers", tmp_path / "out", overrides, quiet=True)
+    assert record["data"] == {"cifar10/train": 12, "cifar10/val": 10}
+    detector = load_detector(tmp_path / "out")
+    assert detector.segmenter.classes == ("airplane", "automobile", "bird", "frog", "ship", "truck")
+    held_out = ["cat", "deer", "dog", "horse"]
+    (card,) = evaluate("cifar10", root, None, [detector], tmp_path / "figures", held_out=held_out)
+    assert card["pixels"] == {"inlier": 6 * 1024, "anomaly": 4 * 1024, "void": 0}
+    assert 0 < card["pixel"]["ap"] <= 1
