@@ -23,7 +23,8 @@ from anomseg.cli.main import run
 from anomseg.data.label_space import CIFAR10
 from anomseg.errors import AnomsegError
 from anomseg.files import write_json
-from anomseg.training import Recipe, load_recipe, train
+from anomseg.training import load_recipe, train
+from anomseg.training.recipe import Recipe
 
 RECIPE = "cifar10-synthetic-outliers"
 OUT = 4

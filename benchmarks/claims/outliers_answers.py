@@ -9,7 +9,7 @@ from learned_answers import Answer, recipe_command
 from anomseg.detectors.base import Detector
 from anomseg.detectors.noisy_negatives import NoisyNegatives
 from anomseg.detectors.synthetic_outliers import SyntheticOutliers
-from anomseg.inference import Predictor
+from anomseg.inference import predict
 from anomseg.registry import SEGMENTERS
 from anomseg.segmenters import Segmenter
 
@@ -27,7 +27,7 @@ def passes(detector: Detector, network: Segmenter) -> tuple[int, bool]:
 
     Args:
         detector: On that network.
-        network: Its layers count their calls.
+        network: Its layers with weights count their calls.
 
     Returns:
         The most calls of any layer, and whether both maps came out at the image's size.
@@ -41,10 +41,10 @@ def passes(detector: Detector, network: Segmenter) -> tuple[int, bool]:
     hooks = [
         layer.register_forward_hook(lambda *_, name=name: count(name))
         for name, layer in network.named_modules()
-        if not list(layer.children())
+        if list(layer.parameters(recurse=False))
     ]
     try:
-        found = Predictor(network, detector).predict(picture)
+        found = predict(picture, network, detector)
     finally:
         for hook in hooks:
             hook.remove()

@@ -109,10 +109,6 @@ def border_section(border: Mapping[str, Json]) -> list[str]:
     )
     lines = ["## Samples and the border of the data (R2)", "", text, ""]
     for one in border.values():
-        if "rows" not in one:
-            body = [[name, f"{value:.3f}"] for name, value in one["figures"].items()]
-            lines += [f"{one['title']}, seed {one['seed']}:", "", *table(["figure", "value"], body)]
-            continue
         head = ["what", "max-softmax, network at the start", "network after joint training", "distance"]
         body = [
             [
