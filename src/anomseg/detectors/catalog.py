@@ -111,6 +111,12 @@ for _name, _target, _summary, _tags in (
         "doubt of a network that has learned to doubt a flow's samples: synthetic_outliers:network=DIR",
         ("network-option", "bounded"),
     ),
+    (
+        "bundled",
+        "bundled:Bundled",
+        "small network with an outlier head, shipped with the package (non-commercial weights)",
+        ("network-option", "weights", "bounded"),
+    ),
     ("chance", "controls:Chance", "control: uniform noise", ("control", "no-network", "bounded")),
     (
         "position_prior",
@@ -135,8 +141,9 @@ def detector_names(tag: str | None = None) -> list[str]:
     Args:
         tag: ``"posthoc"``, ``"fitted"`` (has to be), ``"fittable"`` (may be), ``"labels"`` (fitted on frames with
             class maps only), ``"control"``, ``"no-network"``, ``"multi-pass"``, ``"network-option"`` (carries networks
-            that options name), ``"void"``, ``"features"``, ``"masks"``, ``"outlier-head"`` (reads those) or
-            ``"bounded"`` (in [0, 1] as it comes), ``"trained"`` (comes out of a training stage, ready to score).
+            that options name), ``"void"``, ``"features"``, ``"masks"``, ``"outlier-head"`` (reads those),
+            ``"bounded"`` (in [0, 1] as it comes), ``"trained"`` (comes out of a training stage, ready to score) or
+            ``"weights"`` (comes with the package).
 
     Example:
         >>> detector_names("posthoc")

@@ -13,6 +13,8 @@ from anomseg.segmenters import Segmenter
 from anomseg.segmenters.outlier_head import NegativesNetwork
 
 OWN = ("outlier_layers", "outlier_width", "extra_class")
+SIZE = "size"
+"""Working size; weights do not depend on it."""
 _HEADS = ("outlier.", "outlier_auxiliary.")
 
 
@@ -21,7 +23,7 @@ def with_outlier_outputs(network: Segmenter, options: Mapping[str, Any], seed: i
 
     Args:
         network: One of our trainable kinds.
-        options: Its options; only `OWN` may say something new.
+        options: Its options; only `OWN` and `SIZE` may say something new.
         seed: Of the new outputs' random weights.
 
     Raises:
@@ -35,14 +37,14 @@ def with_outlier_outputs(network: Segmenter, options: Mapping[str, Any], seed: i
         )
     config = network.config()
     for name, value in options.items():
-        if name not in OWN and name in config and _plain(config[name]) != _plain(value):
+        if name not in (*OWN, SIZE) and name in config and _plain(config[name]) != _plain(value):
             raise ConfigError(
                 f"options.{name} of the network to start from is {config[name]}, not {value}; leave it out"
             )
     torch.manual_seed(seed)
     kept = {name: value for name, value in config.items() if name not in OWN}
-    new = {name: value for name, value in options.items() if name in OWN or name not in config}
-    grown = SEGMENTERS.create(network.registry_name, **kept, **new)
+    new = {name: value for name, value in options.items() if name in (*OWN, SIZE) or name not in config}
+    grown = SEGMENTERS.create(network.registry_name, **{**kept, **new})
     assert isinstance(grown, NegativesNetwork)  # noqa: S101 - it is of the same kind
     old, state = network.state_dict(), grown.state_dict()
     for name, value in state.items():
