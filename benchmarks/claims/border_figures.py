@@ -18,6 +18,7 @@ GAPS = (
     ("max-softmax on data less that on joint samples", "end", "data", "joint", False),
     ("max-softmax on samples of the flow alone less joint ones", "start", "flow alone", "joint", True),
     ("max-softmax on detached samples less joint ones", "start", "detached", "joint", True),
+    ("distance of joint samples less that of the flow alone", "distance", "joint", "flow alone", False),
     ("distance of joint samples less that of data", "distance", "joint", "data", False),
     ("distance of noise less that of joint samples", "distance", "noise", "joint", False),
 )

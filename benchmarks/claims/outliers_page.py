@@ -105,7 +105,8 @@ def border_section(border: Mapping[str, Json]) -> list[str]:
     text = (
         "Max-softmax is by the network that joint training started from, which took no part in it, and by the one that "
         "came out; distances are to the fifth nearest of the training patches in the feature space of the former, in "
-        "units of the mean distance of validation patches."
+        "units of the mean distance of validation patches. Patches and samples are shown alone, not pasted. "
+        "On two moons distances are in the plane, and noise is uniform over it; elsewhere noise is the flow untrained."
     )
     lines = ["## Samples and the border of the data (R2)", "", text, ""]
     for one in border.values():

@@ -212,6 +212,12 @@ def r2(studies: Mapping[str, Json]) -> list[Part]:
             made,
             of("max-softmax on detached samples less joint ones"),
         ),
+        part(
+            "R2",
+            "it moves them outwards: farther from the data than samples of the flow alone",
+            made,
+            of("distance of joint samples less that of the flow alone"),
+        ),
         part("R2", "they lie outside the data", made, of("distance of joint samples less that of data")),
         part("R2", "and near it: nearer than noise", made, of("distance of noise less that of joint samples")),
     ]
