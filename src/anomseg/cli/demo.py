@@ -1,4 +1,4 @@
-"""Show the main job at work: the bundled network on generated street scenes, with maps, figures and a report."""
+"""Show the main job at work: the bundled networks on generated street scenes, with maps, figures and a report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from anomseg.detectors import Detector
     from anomseg.segmenters import Segmenter
 
-DETECTORS = ("msp", "max_logit", "entropy", "energy", "position_prior", "local_contrast", "not_road", "chance")
+DETECTORS = (
+    "bundled",
+    "msp",
+    "max_logit",
+    "entropy",
+    "energy",
+    "position_prior",
+    "local_contrast",
+    "not_road",
+    "chance",
+)
 FIT_SEED = 1_000_000  # clean scenes for fitting never share a seed with those that are shown
 NOTE = (
     "Generated scenes are drawings: the bundled network was trained on photographs of real roads, so these figures "
@@ -29,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--scenes", type=int, default=12, help="how many scenes to draw")
     parser.add_argument("--size", type=str, default="360x480", help="HEIGHTxWIDTH of the scenes")
     parser.add_argument(
-        "--detector", type=str, default="energy", help="the detector whose maps are written as pictures"
+        "--detector", type=str, default=DETECTORS[0], help="the detector whose maps are written as pictures"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace another demo's results")
     add_run(parser)

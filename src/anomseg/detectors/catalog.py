@@ -10,8 +10,8 @@ from anomseg.detectors.saved import load_detector
 from anomseg.errors import ConfigError
 from anomseg.registry import DETECTORS, Spec, parse_spec
 
-#: What scores where nobody names a detector; `bundled` takes its place here, and nowhere else, once its weights ship.
-DEFAULT_DETECTOR = "energy"
+#: What scores where nobody names a detector; decided here and nowhere else.
+DEFAULT_DETECTOR = "bundled"
 #: What scores where a network is named and no detector: one that reads that network, whatever it is.
 DEFAULT_OF_A_NETWORK = "energy"
 
