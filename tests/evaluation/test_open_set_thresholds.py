@@ -218,6 +218,17 @@ def test_what_another_run_is_refused_for(camvid, whole, tmp_path):
         evaluate("road_anomaly_21", tree, scores=tree / "images", open_set_from=whole[0])
 
 
+def test_an_interrupted_run_gives_no_threshold(camvid, tmp_path):
+    def interrupt(done, total, text):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(camvid, tmp_path / "val", split="val", detectors=["msp"], on_progress=interrupt)
+    with pytest.raises(DataError, match="lacks 1 of its frames; evaluate there to the end"):
+        run(camvid, detectors=["msp"], open_set_from=tmp_path / "val")
+
+
 def test_command_line(camvid, tmp_path, capsys):
     space = label_space("camvid")
     torch.manual_seed(0)

@@ -29,7 +29,7 @@ def thresholds_from(directory: str | Path, content: Mapping[str, Any]) -> dict[s
         By the detectors' folders: ``threshold``, and whose it is (``benchmark``, ``split``, ``frames``, ``identity``).
 
     Raises:
-        DataError: There is no finished run, or its state of a detector is missing or shows no anomaly.
+        DataError: There is no finished run, or its state of a detector is missing, lacks frames or shows no anomaly.
         ConfigError: It is a shard, of other detectors, or counts frames of this run.
     """
     folder = Path(directory)
@@ -61,8 +61,12 @@ def _threshold(
     state = Checkpoint(folder / found / FOLDER).read()
     if state is None:
         raise DataError(f"{folder / found} has no metric state; evaluate there to the end first")
+    curve = PixelCurve.load(state[1]["pixel"])
+    missing = set(record.content["frames"]) - {*curve.frames, *state[0]["skipped"], *state[0]["dropped"]}
+    if missing:
+        raise DataError(f"{folder / found} lacks {len(missing)} of its frames; evaluate there to the end first")
     return {
-        "threshold": PixelCurve.load(state[1]["pixel"]).threshold_at_recall(),
+        "threshold": curve.threshold_at_recall(),
         "benchmark": record.content["benchmark"],
         "split": record.content["split"],
         "held_out": record.content["held_out"],
