@@ -103,6 +103,7 @@ def test_boxes_never_lead_out_of_the_image(tmp_path, box):
         "<annotation>",
         '<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>',
         "<annotation><size><height>inf</height><width>3</width></size></annotation>",
+        '<?xml version="1.0" encoding="no-such-code"?><annotation/>',
     ],
 )
 def test_damaged_boxes_are_a_frame_error(tmp_path, content):
@@ -213,6 +214,23 @@ def test_voc_images_with_damaged_annotations_are_left_out_with_one_warning(tmp_p
     assert len(caught) == 1
 
 
+def test_an_image_whose_objects_are_not_there_is_not_cut_out_as_a_whole(tmp_path):
+    """It may show what is no outlier: the person of this one."""
+    voc, empty = tmp_path / "voc", np.zeros((20, 30), np.uint8)
+    for name in ("1", "2"):
+        save(voc / "JPEGImages" / f"{name}.jpg", picture())
+        xml(voc / "Annotations" / f"{name}.xml", (20, 30), {"person": (1, 1, 9, 9), "bottle": (31, 21, 40, 30)})
+    for folder, mask in (("SegmentationObject", empty), ("SegmentationClass", empty)):
+        save(voc / folder / "2.png", mask)
+    panoptic = coco(tmp_path / "coco", {4: [(1, (0, 0, 20, 20)), (47, (20, 20, 40, 60))]})
+    save(panoptic / "annotations" / "panoptic_train2017" / f"{4:012d}.png", np.zeros((40, 60, 3)))
+    found = [*load_negatives("pascal_voc", voc), *load_negatives("coco_panoptic", panoptic)]
+    assert len(found) == 3
+    for negative in found:
+        with pytest.raises(FrameError, match="shows no|names no|shows none"):
+            negative.regions()
+
+
 def test_synthetic_negatives_come_from_the_seed_alone():
     first, again = (load_negatives("synthetic:count=5;seed=3;side=32", regime="synthetic_only") for _ in range(2))
     other = load_negatives("synthetic:count=5;seed=4;side=32")
@@ -229,6 +247,8 @@ def test_synthetic_negatives_come_from_the_seed_alone():
     assert len({one.image().tobytes() for one in first}) == 5
     with pytest.raises(ConfigError, match="count >= 1"):
         load_negatives("synthetic:count=0")
+    with pytest.raises(ConfigError, match="seed of synthetic negatives is a whole number from 0"):
+        load_negatives("synthetic:seed=-1")
 
 
 def test_every_tenth_synthetic_negative_is_of_any_kind():

@@ -46,7 +46,7 @@ def read_xml_objects(path: Path) -> XmlObjects:
         root = ET.fromstring(content)  # noqa: S314 - no document type, so no entities to expand
         objects = tuple((_text(item, "name"), _box(item)) for item in root.findall("object"))
         size = (round(float(_text(root, "size/height"))), round(float(_text(root, "size/width"))))
-    except (ET.ParseError, ValueError, OverflowError) as error:
+    except (ET.ParseError, ValueError, OverflowError, LookupError) as error:
         raise FrameError(f"{path} is no XML file of boxes: {error}") from error
     return XmlObjects(size if min(size) > 0 else None, objects)
 
@@ -66,7 +66,12 @@ class BoxRegions:
     exclude: tuple[str, ...] = ()
 
     def __call__(self) -> list[Region]:
-        """Read now; objects whose box lies outside the image are left out."""
+        """Read now; objects whose box lies outside the image are left out.
+
+        Raises:
+            FrameError: See `read_xml_objects`; or the file names objects and none is left, since the rest of the image
+                is not to be cut out in their place.
+        """
         found = read_xml_objects(self.boxes)
         height, width = image_size(self.image)
         down, right = (height / found.size[0], width / found.size[1]) if found.size else (1.0, 1.0)
@@ -80,6 +85,8 @@ class BoxRegions:
             )
             if bounds[0] < bounds[2] and bounds[1] < bounds[3] and not is_excluded([name], self.exclude):
                 regions.append(Region(name, bounds))
+        if found.objects and not regions:
+            raise FrameError(f"{self.boxes} names no object that may be cut out and lies in its image")
         return regions
 
 

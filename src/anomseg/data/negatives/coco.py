@@ -15,7 +15,7 @@ from anomseg.data.loaders import ImageLoader
 from anomseg.data.negatives.categories import is_excluded
 from anomseg.data.negatives.negative import Negative, Region, mask_box
 from anomseg.data.negatives.sources import checked_folder
-from anomseg.errors import DataError
+from anomseg.errors import DataError, FrameError
 
 _PREFIX = "panoptic_"
 
@@ -33,12 +33,19 @@ class PanopticRegions:
     segments: tuple[tuple[int, str], ...]
 
     def __call__(self) -> list[Region]:
-        """Decode now; segments that have no pixel are left out."""
+        """Decode now; segments that have no pixel are left out.
+
+        Raises:
+            FrameError: The PNG is unreadable, or shows none of them: the rest of the image is not to be cut out instead.
+        """
         colours = decode_image(self.path).astype(np.uint32)
         ids = colours[..., 0] + 256 * colours[..., 1] + 65536 * colours[..., 2]
         masks = ((category, ids == segment) for segment, category in self.segments)
         boxed = ((category, mask_box(mask), mask) for category, mask in masks)
-        return [Region(category, box, mask) for category, box, mask in boxed if box is not None]
+        regions = [Region(category, box, mask) for category, box, mask in boxed if box is not None]
+        if not regions:
+            raise FrameError(f"{self.path} shows none of the segments that its annotation names")
+        return regions
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,12 @@ class SyntheticNegatives:
         """All of them; the number of each is its id, the kind of texture its category.
 
         Raises:
-            ConfigError: No images, or such without pixels, are asked for.
+            ConfigError: No images, or such without pixels, are asked for, or the seed is below 0.
         """
         if self.count < 1 or self.side < 8:
             raise ConfigError(f"synthetic negatives need count >= 1 and side >= 8, got {self.count} and {self.side}")
+        if self.seed < 0:
+            raise ConfigError(f"the seed of synthetic negatives is a whole number from 0, got {self.seed}")
         negatives = []
         for index in range(self.count):
             make = partial(_generator, self.seed, index)

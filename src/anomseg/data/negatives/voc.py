@@ -61,7 +61,8 @@ class InstanceRegions:
         """Decode now.
 
         Raises:
-            FrameError: A mask is unreadable, or the two are of different size.
+            FrameError: A mask is unreadable, the two are of different size, or show nothing to cut out: what is left
+                of the image is not to be cut out instead.
         """
         instances, classes = decode_label(self.instances), decode_label(self.classes)
         if instances.shape != classes.shape:
@@ -75,6 +76,8 @@ class InstanceRegions:
                 continue
             if not is_excluded([VOC_CLASSES[kind - 1]], self.exclude):
                 regions.append(Region(VOC_CLASSES[kind - 1], box, mask))
+        if not regions:
+            raise FrameError(f"{self.instances} shows no object to cut out")
         return regions
 
 
