@@ -36,7 +36,7 @@ class PanopticRegions:
         """Decode now; segments that have no pixel are left out.
 
         Raises:
-            FrameError: The PNG is unreadable, or shows none of them: the rest of the image is not to be cut out instead.
+            FrameError: The PNG is unreadable, or shows none of them: the whole image is not to be cut out instead.
         """
         colours = decode_image(self.path).astype(np.uint32)
         ids = colours[..., 0] + 256 * colours[..., 1] + 65536 * colours[..., 2]
