@@ -73,6 +73,20 @@ def test_overrides_reach_stages_by_name():
     assert recipe.stages[0].trainer["steps"] == 1000
 
 
+def test_an_override_changes_no_stage_that_an_anchor_made_alike(tmp_path):
+    path = tmp_path / "alike.yaml"
+    path.write_text(
+        "recipe: alike\nseed: 0\nstages:\n"
+        "  - {name: one, stage: segmentation, gives: segmenter, data: &data {batch_size: 2, augment: {crop: [8, 8]}}}\n"
+        "  - {name: two, stage: segmentation, gives: segmenter, data: *data}\n"
+    )
+    one, two = load_recipe(path, {"stages.two.data.batch_size": 4, "stages.two.data.augment.flip": 0}).stages
+    assert (one.data, two.data) == (
+        {"batch_size": 2, "augment": {"crop": [8, 8]}},
+        {"batch_size": 4, "augment": {"crop": [8, 8], "flip": 0}},
+    )
+
+
 def test_moving_the_data_keeps_the_fingerprint_but_a_changed_value_does_not():
     plain, moved = load_recipe("bundled-segmenter"), load_recipe("bundled-segmenter", {"roots.camvid": "X"})
     other = load_recipe("bundled-segmenter", {"stages.segmenter.trainer.learning_rate": "0.1"})

@@ -145,6 +145,7 @@ def load_recipe(what: str | Path, overrides: Mapping[str, Any] | None = None) ->
         raise ConfigError(f"{what} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict) or not isinstance(tree.get("stages"), list) or not tree["stages"]:
         raise ConfigError(f"{what} needs a mapping with a list of 'stages'")
+    tree = _unshared(tree)
     tree.setdefault("roots", {})
     named = set(tree["roots"] or {})
     for key, value in (overrides or {}).items():
@@ -246,6 +247,13 @@ def _check_keys(values: Mapping[str, Any], known: Sequence[str], kind: str) -> N
     for key in values:
         if key not in known:
             raise unknown_name(kind, str(key), known)
+
+
+def _unshared(node: Any) -> Any:
+    """A copy in which what anchors of YAML repeat is there as often, so that an override changes one stage alone."""
+    if isinstance(node, dict):
+        return {key: _unshared(value) for key, value in node.items()}
+    return [_unshared(value) for value in node] if isinstance(node, list) else node
 
 
 def _override(tree: dict[str, Any], dotted: str, value: Any) -> None:
