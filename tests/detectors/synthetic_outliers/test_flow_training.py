@@ -112,7 +112,7 @@ def test_the_recipe_end_to_end(trained, camvid):
     assert summary["baselines"]["uniform"] == 8.0
     assert 0 < summary["baselines"]["histogram"] < 8
     flow = load_flow(out)
-    assert flow.sample(1, (12, 8)).shape == (1, 3, 12, 8)
+    assert flow.sample(1, (24, 8)).shape == (1, 3, 24, 8)
     assert (flow.width, flow.blocks) == (4, 1)
 
 
@@ -176,7 +176,7 @@ def test_a_training_that_diverges_says_what_to_lower(camvid, tmp_path):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"module.sizes": [8, 18]}, "multiples of 4, got 18x18"),
+        ({"module.sizes": [8, 18]}, "multiples of 8, got 18x18"),
         ({"module.sizes": []}, "sizes is empty"),
         ({"module.sizes": [64]}, r"augment.crop to \[64, 64\]"),
         ({"module.width": 0}, "width"),

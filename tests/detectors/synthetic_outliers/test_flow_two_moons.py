@@ -22,7 +22,8 @@ def moons():
 
 @pytest.fixture(scope="module")
 def outcome(moons):
-    return moons.train(moons.Settings())
+    """Fewer steps and points than the demonstration's: a third of its time, the same behaviour."""
+    return moons.train(moons.Settings(flow_steps=300, classifier_steps=60, joint_steps=150, batch=128))
 
 
 def test_moons_are_two_half_circles(moons):

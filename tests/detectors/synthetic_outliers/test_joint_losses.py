@@ -184,6 +184,25 @@ def test_likelihood_is_of_the_covered_content():
         assert torch.equal(seen[0][row].flatten(1), batch["image"][row][:, inside])
 
 
+@pytest.mark.parametrize("paste_it", [True, False])
+def test_black_around_an_image_is_not_learned(paste_it):
+    """Padding is no inlier content: it costs few bits, so the flow would learn to draw it."""
+    module = module_of(paste=paste_it, sizes=(24, 24))
+    batch = toy_batch(3)
+    for name in ("image", "rows"):
+        batch[name][1, ..., :16] = 0  # any patch of 24 on 32 columns reaches into it
+    batch["image"][2, ..., :16, :16] = 0  # black, and not from end to end
+    batch["rows"][2, :16, :16] = 0
+    seen = []
+    module.bits = lambda images: seen.append(images) or images.mean((1, 2, 3))
+    torch.manual_seed(4)
+    module.terms(batch)
+    assert len(seen[0]) == 2
+    batch["image"][:, ..., :16] = 0
+    batch["rows"][..., :16] = 0
+    assert module.terms(batch).bits == 0
+
+
 def test_batch_norms_do_not_learn_from_samples():
     module = module_of(network="image_classifier", paste=False).train()
     assert module.segmenter.training

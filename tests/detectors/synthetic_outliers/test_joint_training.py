@@ -268,6 +268,45 @@ def test_what_cannot_be_trained_is_told_in_one_line(recipe, tmp_path, overrides,
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({"joint.data.held_out": ["car"]}, r"holds out car.*add --stages\.flow\.data\.held_out '\[car\]'"),
+        (
+            {f"{stage}.data.{key}": value for stage in ("network", "joint") for key, value in
+             (("held_out", ["car"]), ("held_out_images", "void"))},
+            r"joint\.data\.held_out_images.*choose drop",
+        ),
+        (
+            {"flow.data.held_out": ["car"], "flow.data.held_out_images": "void"},
+            r"flow\.data\.held_out_images.*choose drop",
+        ),
+        ({"flow.data.negatives": {"sources": [{"negatives": "synthetic"}]}}, r"flow\.data\.negatives"),
+    ],
+)  # fmt: skip
+def test_a_flow_is_not_shown_what_is_held_out(recipe, tmp_path, overrides, told):
+    with pytest.raises(ConfigError, match=told) as caught:
+        train(recipe, tmp_path / "out", {f"stages.{key}": value for key, value in overrides.items()}, quiet=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_flow_that_is_there_already_was_not_shown_it_either(recipe, tmp_path):
+    given = trained_parts(tmp_path)
+    names = [name for name in CAMVID.names if name != "car"]
+    save_segmenter(small_network(classes=names), tmp_path / "network")
+    given["stages.joint.data.held_out"] = ["car"]
+    for classes, held_out in (((), False), (["car", "bicyclist"], True)):
+        training = {"data": {"camvid/train": 4}, **({"held_out": {"classes": classes}} if classes else {})}
+        save_flow(small_flow(), tmp_path / "flow", {"fitted_on": {"training": training}})
+        loaded = load_recipe(recipe, given)
+        stage = STAGES.get("joint_outliers").factory(loaded, loaded.stages[-1])
+        if held_out:
+            stage.check()
+        else:
+            with pytest.raises(ConfigError, match="holds out car, which its flow learns"):
+                stage.check()
+
+
 def test_classes_must_be_those_that_are_taught(recipe, tmp_path):
     given = trained_parts(tmp_path)
     save_segmenter(small_network(), tmp_path / "other")

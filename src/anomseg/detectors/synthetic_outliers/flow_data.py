@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from anomseg.errors import ConfigError
 from anomseg.training.labelled import FrameStore
+from anomseg.training.labelled_data import LabelledData
 
 
 class SizedCrops(Dataset[dict[str, Tensor]]):
@@ -72,3 +74,21 @@ def cut(image: Tensor, side: int, rng: np.random.Generator) -> Tensor:
     """A square of an image ``(C, H, W)`` at a random place."""
     top, left = (int(rng.integers(0, length - side + 1)) for length in image.shape[-2:])
     return image[:, top : top + side, left : left + side]
+
+
+def require_inliers(data: LabelledData, stage: str) -> None:
+    """Refuse data with pixels that a flow must not learn: it learns every pixel of a patch, void or not.
+
+    Args:
+        data: What the flow is to learn from.
+        stage: The stage's name, for messages.
+
+    Raises:
+        ConfigError: Held-out classes are void instead of dropped, or negatives are pasted.
+    """
+    if data.config.held_out and data.config.held_out_images == "void":
+        raise ConfigError(
+            f"{stage}.data.held_out_images: a flow would learn held-out classes, void or not; choose drop"
+        )
+    if data.negatives is not None:
+        raise ConfigError(f"{stage}.data.negatives: a flow would learn what is pasted; leave them out")

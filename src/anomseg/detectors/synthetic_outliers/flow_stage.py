@@ -12,7 +12,7 @@ import torch
 
 from anomseg.detectors.synthetic_outliers.flow import RealNVP, save_flow
 from anomseg.detectors.synthetic_outliers.flow.baselines import gaussian_bits, histogram_bits
-from anomseg.detectors.synthetic_outliers.flow_data import FixedPatches, SizedCrops
+from anomseg.detectors.synthetic_outliers.flow_data import FixedPatches, SizedCrops, require_inliers
 from anomseg.detectors.synthetic_outliers.flow_module import FlowModule
 from anomseg.detectors.trained import trained_on
 from anomseg.errors import ConfigError
@@ -94,6 +94,7 @@ class FlowStage:
             raise ConfigError(f"{self.name} takes no other stage's result; leave takes out")
         self.flow = configure(FlowConfig, config.module, f"{config.name}.module")
         self.data = LabelledData(recipe, config)
+        require_inliers(self.data, self.name)
         self.optimiser = configure(OptimiserConfig, config.trainer, f"{config.name}.trainer")
         largest = max(self.flow.sizes)
         if min(self.data.augment.crop) < largest:

@@ -14,7 +14,7 @@ from anomseg.detectors.synthetic_outliers.divergence import divergence_to_unifor
 from anomseg.detectors.synthetic_outliers.flow import FlowDivergedError, RealNVP
 from anomseg.detectors.synthetic_outliers.joint_options import FlowTrainerConfig, JointConfig
 from anomseg.detectors.synthetic_outliers.joint_pictures import JointPictures
-from anomseg.detectors.synthetic_outliers.pasting import PastedPatches, draw_size, paste
+from anomseg.detectors.synthetic_outliers.pasting import PastedPatches, beside_padding, draw_size, paste
 from anomseg.errors import AnomsegError
 from anomseg.segmenters import Segmenter
 from anomseg.segmenters.base import Size
@@ -37,7 +37,7 @@ class JointTerms:
     Attributes:
         classes: Cross-entropy of the pixels that no sample covers.
         divergence: From the uniform distribution, the mean over samples' pixels.
-        bits: Bits per dimension of what the samples cover.
+        bits: Bits per dimension of what the samples cover, where that is no padding.
         confidence: Mean largest softmax probability on samples.
     """
 
@@ -162,11 +162,13 @@ class JointModule(SegmentationModule):
         else:
             # One pass over both, as one batch.
             main, auxiliary = self._logits({"image": torch.cat([images, samples])})
-            known = None if auxiliary is None else auxiliary[: len(images)]
-            loss = self._classes(main[: len(images)], known, rows)
+            early = None if auxiliary is None else auxiliary[: len(images)]
+            loss = self._classes(main[: len(images)], early, rows)
             odd, covered, content = main[len(images) :], torch.ones_like(rows, dtype=torch.bool), images
         divergence, confidence = self._doubt(odd, covered)
-        return JointTerms(loss, divergence, self.bits(content).mean(), confidence)
+        known = beside_padding(images, rows == 0, covered)
+        bits = self.bits(content[known]).mean() if known.any() else 0 * self.bits(content).sum()
+        return JointTerms(loss, divergence, bits, confidence)
 
     def _classes(self, main: Tensor, auxiliary: Tensor | None, rows: Tensor) -> Tensor:
         loss = self._loss(main, rows)

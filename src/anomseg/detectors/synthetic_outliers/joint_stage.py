@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from anomseg.detectors.saved import check_writable, save_detector
 from anomseg.detectors.synthetic_outliers.detector import SyntheticOutliers
-from anomseg.detectors.synthetic_outliers.flow import RealNVP, load_flow, save_flow
+from anomseg.detectors.synthetic_outliers.flow import RealNVP, flow_meta, load_flow, save_flow
+from anomseg.detectors.synthetic_outliers.flow_data import require_inliers
 from anomseg.detectors.synthetic_outliers.joint_module import JointModule
 from anomseg.detectors.synthetic_outliers.joint_options import FlowTrainerConfig, JointConfig
 from anomseg.detectors.synthetic_outliers.pasting import sides_between
@@ -19,6 +20,7 @@ from anomseg.errors import ConfigError
 from anomseg.segmenters import Segmenter
 from anomseg.segmenters.trainable import MaskSupervision
 from anomseg.training.base_module import TrainingModule
+from anomseg.training.label_table import TaughtClasses
 from anomseg.training.network import start_of, trained_network
 from anomseg.training.options import NetworkConfig
 from anomseg.training.recipe import Recipe, StageConfig, configure
@@ -65,6 +67,11 @@ class JointOutliersStage(SegmentationStage):
             raise ConfigError(
                 f"{self.name} takes a stage that gives a segmenter and one that gives a flow, not {min(strangers)}"
             )
+        require_inliers(self.data.labelled, self.name)
+        if self._flow_stage:
+            flow_data = taken[self._flow_stage].data
+            read = [str(one.get("benchmark")) for one in flow_data.get("sources", ())]
+            self._check_held_out(flow_data.get("held_out", ()), read, f"add --stages.{self._flow_stage}.data.held_out")
         crop = self.data.labelled.augment.crop
         if self.network.paste and max(self.network.sizes) > min(crop):
             raise ConfigError(
@@ -78,6 +85,17 @@ class JointOutliersStage(SegmentationStage):
         if len(names) > 1 or (names and given):
             raise ConfigError(f"{self.name}.module.{option}: {names[0]} gives it already; leave one of them out")
         return names[0] if names else None
+
+    def _check_held_out(self, held_out: Sequence[str], read: Sequence[str], mend: str) -> None:
+        """Refuse a flow that was shown the classes that are held out here, by images of the same data set."""
+        ours = self.data.labelled
+        if ours.config.held_out and {source.benchmark for source in ours.sources} & set(read):
+            shown = set(TaughtClasses(ours.config.space, held_out).names) - set(ours.taught.names)
+            if shown:
+                raise ConfigError(
+                    f"{self.name} holds out {min(shown)}, which its flow learns from images; {mend} "
+                    f"'[{', '.join(ours.config.held_out)}]'"
+                )
 
     def check(self) -> None:
         """Find the data, the network and the flow, before any training starts."""
@@ -95,6 +113,12 @@ class JointOutliersStage(SegmentationStage):
             self._segmenter()
         if self.network.flow:
             self._sides(load_flow(self.network.flow))
+            record = (flow_meta(self.network.flow).get("fitted_on") or {}).get("training") or {}
+            self._check_held_out(
+                record.get("held_out", {}).get("classes", ()),
+                [name.partition("/")[0] for name in record.get("data", {})],
+                f"{self.network.flow} must be trained with --stages.flow.data.held_out",
+            )
         self.data.check()
 
     def _segmenter(self) -> Segmenter:

@@ -89,3 +89,28 @@ def paste(images: Tensor, patches: Tensor) -> PastedPatches:
         pasted[row, :, *inside] = patches[row]
         covered[row, *inside] = True
     return PastedPatches(pasted, covered, torch.stack(content))
+
+
+def beside_padding(images: Tensor, void: Tensor, covered: Tensor) -> Tensor:
+    """Which images show something of themselves alone where a patch lies, and no black around them.
+
+    Padding are rows and columns of a crop that are black and void from end to end.
+
+    Args:
+        images: ``(B, 3, H, W)``, before anything was pasted.
+        void: ``(B, H, W)`` bool, pixels without a label.
+        covered: ``(B, H, W)`` bool, where the patches lie.
+
+    Returns:
+        ``(B,)`` bool.
+
+    Example:
+        >>> images = torch.ones(2, 3, 2, 4)
+        >>> images[1, ..., 0] = 0
+        >>> everywhere = torch.ones(2, 2, 4, dtype=torch.bool)
+        >>> beside_padding(images, images[:, 0] == 0, everywhere).tolist()
+        [True, False]
+    """
+    black = void & (images == 0).all(1)
+    padding = black.all(2, keepdim=True) | black.all(1, keepdim=True)
+    return ~(padding & covered).flatten(1).any(1)
