@@ -123,6 +123,24 @@ def test_validation_has_negatives_of_its_own_on_every_image(camvid):
         assert (sample["classes"] == 255).sum() > 4, "pasted pixels are void among the classes"
 
 
+@pytest.mark.parametrize(("count", "unused", "kept"), [(4, 0, 1), (12, 0, 1), (4, 12, 1), (30, 12, 3)])
+def test_few_negatives_are_split_for_validation_too(camvid, count, unused, kept):
+    sources = [{"negatives": f"synthetic:count={count};side=8"}]
+    if unused:
+        sources.append({"negatives": f"synthetic:count={unused};side=8;seed=1", "share": 0})
+    data = _data(camvid, sources=sources)
+    drawn = [_drawn(data.negatives.paster(validation=which)) for which in (False, True)]
+    assert len(drawn[1]) == kept
+    assert len(drawn[0]) == count - kept
+    assert not drawn[0] & drawn[1]
+
+
+def _drawn(paster):
+    """What is pasted in the long run; ids of two synthetic sources are told apart by their pixels."""
+    rng = np.random.default_rng(0)
+    return {paster.urn.draw(rng).image.tobytes() for _ in range(300)}
+
+
 def test_near_duplicates_of_evaluation_images_are_left_out_and_recorded(camvid, tmp_path):
     rng = np.random.default_rng(0)
     for folder, count in (("negatives/thing", 6), ("road/images", 0), ("road/labels_masks", 0)):

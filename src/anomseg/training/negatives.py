@@ -18,7 +18,7 @@ from anomseg.training.recipe import configure
 from anomseg.types import ANOMALY, INLIER, VOID, UInt8Array
 
 KEPT_BACK = 10
-"""Of each source every so many negatives are pasted on validation images only."""
+"""Of all sources in a row every so many negatives are pasted on validation images only."""
 PASTED = 254
 """The label of pasted pixels while a crop is made; no label space has so many classes."""
 
@@ -133,9 +133,10 @@ class NegativeData:
         negatives, weights = self.find()
         # Every validation image gets some, so that its figures say how well pasted things are found.
         config = replace(self.paste, share=1.0, pure=0.0) if validation else self.paste
-        chosen = [index for index in range(len(negatives)) if (index % KEPT_BACK == KEPT_BACK - 1) is validation]
-        if validation and not chosen:
-            chosen = [len(negatives) - 1]
+        drawn = [index for index, weight in enumerate(weights) if weight]
+        # Of few negatives the last one is kept, which training then does not see either.
+        kept = {index for index in drawn if index % KEPT_BACK == KEPT_BACK - 1} or {drawn[-1]}
+        chosen = [index for index in range(len(negatives)) if (index in kept) is validation]
         return Paster([negatives[index] for index in chosen], config, [weights[index] for index in chosen])
 
     def names(self) -> list[str]:
