@@ -36,8 +36,9 @@ BUILDERS: dict[str, dict[str, Any]] = {
     "smp": {"arch": "fpn", "encoder": "resnet18", "classes": CLASSES, "size": (64, 96), "random_weights": True},
 }
 """Options of tiny instances; of ``hf`` there is one for each architecture."""
-OTHERS = ("bundled", "bundled-mask", "hf", "module", "onnx", "timm", "student")
-"""Registered names of a kind that is built under another name, of networks given by the user, or without classes."""
+OTHERS = ("bundled", "bundled-mask", "hf", "module", "onnx", "timm", "student", "image_classifier")
+"""Registered names of a kind that is built under another name, of networks given by the user, without classes, or with
+one class for the whole image."""
 
 
 def instances() -> dict[str, Callable[[], Segmenter]]:
