@@ -61,7 +61,8 @@ def test_every_training_is_accepted_by_its_recipe(plan, paths):
         for stage in recipe.stages:
             if "sources" in stage.data:
                 assert list(stage.data["held_out"]) == wanted
-            STAGES.get(stage.stage).factory(recipe, stage)  # takes what the options say, or raises
+            if recipe.seed == 0:  # other seeds have the same options
+                STAGES.get(stage.stage).factory(recipe, stage)  # takes what the options say, or raises
         if not step.name.endswith("/flow"):
             assert recipe.seed == int(step.name.partition("/")[0].rpartition("-")[2])
 
