@@ -8,6 +8,7 @@ from pathlib import Path
 from learned_plan import RUN, Step
 from outliers_sets import (
     CLOSED,
+    DATA,
     DENSITY,
     FITS,
     HEADLINE,
@@ -90,6 +91,9 @@ def version_step(version: Version, one: TrainingSet, seed: int, paths: Paths, *,
             *("--stages.flow.data.held_out", one.taught, "--stages.flow.trainer.steps", "0"),
         ]
         needs = (host / "segmenter.json", flow / "flow.json")
+    if version.recipe == NEGATIVES and one.held_out:
+        # Photographs of what is held out would teach it as an outlier: no vehicles of any kind are cut out.
+        words += [f"--{DATA}.sources", "[{negatives: imagenet, exclude: [road]}]"]
     for key, value in version.overrides:
         words += [f"--{key}", value.replace("{data}", str(paths.data))]
     if untrained:

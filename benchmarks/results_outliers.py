@@ -15,7 +15,8 @@ PUBLISHED = ("street-hazards-noisy-negatives", "street-hazards-synthetic-outlier
 INTRODUCTION = (
     "Written from `python benchmarks/outliers.py figures`. Tier cpu: the encoder of `erfnet-int8-recovered` (not the "
     "published ERFNet), frozen; it was trained on Cityscapes, which labels riders and bicycles: what is held out is "
-    "unknown to the heads alone. 360x480, one thread. Images of CamVid train that show a held-out class are dropped. "
+    "unknown to the heads alone. 360x480, one thread. Images of CamVid train that show a held-out class are dropped, "
+    "and photographs of vehicles of any kind are no negatives then. "
     "Rows without outliers (`msp`, `max_logit`, `energy`, `knn-fitted`) are of a network of the same kind trained "
     f"without any; every other row is of its own network. `{HEADLINE}`: two heads, negatives of ImageNet less the "
     "tested categories (the headline regime); `-product`, `-hybrid` and `-msp` are other scores of that network; "
