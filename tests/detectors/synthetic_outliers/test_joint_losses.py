@@ -119,6 +119,28 @@ def test_the_divergence_moves_both_networks(divergence, paste_it):
     segmenter, flow = moved(module, terms.bits)
     assert segmenter == 0
     assert flow > 0
+    segmenter, flow = moved(module, terms.classes)
+    assert segmenter > 0
+    assert flow == 0  # pixels beside a sample see it, and yet teach the flow nothing
+
+
+@pytest.mark.parametrize("paste_it", [True, False])
+def test_the_flow_gets_the_divergences_own_gradient(paste_it):
+    module = module_of(paste=paste_it)
+    batch, parameters = toy_batch(), list(module.flow.parameters())
+    torch.manual_seed(0)
+    passed_on = torch.autograd.grad(module.terms(batch).divergence, parameters, allow_unused=True)
+    torch.manual_seed(0)
+    size = draw_size(module.sides) if paste_it else tuple(batch["image"].shape[-2:])
+    samples = module.samples(len(batch["image"]), size)
+    read = paste(batch["image"], samples) if paste_it else None
+    images = read.images if read is not None else torch.cat([batch["image"], samples])
+    logits = module.segmenter.training_logits(images)[0]
+    covered = read.covered if read is not None else torch.ones_like(batch["rows"], dtype=torch.bool)
+    divergence = module._doubt(logits[-len(covered) :], covered)[0]
+    for one, other in zip(passed_on, torch.autograd.grad(divergence, parameters, allow_unused=True), strict=True):
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("paste_it", [True, False])

@@ -152,20 +152,22 @@ class JointModule(SegmentationModule):
         images, rows = batch["image"], batch["rows"]
         size = draw_size(self.sides) if self.network.paste else (images.shape[-2], images.shape[-1])
         samples = self.samples(len(images), size)
-        if self.network.detached:
-            samples = samples.detach()
+        # What the network reads: the cross-entropy of pixels beside a sample, whose surroundings it is, stops there.
+        read = samples.detach().requires_grad_(not self.network.detached and torch.is_grad_enabled())
         if self.network.paste:
-            pasted = paste(images, samples)
+            pasted = paste(images, read)
             main, auxiliary = self._logits({"image": pasted.images})
             loss = self._classes(main, auxiliary, rows.masked_fill(pasted.covered, 0))
             odd, covered, content = main, pasted.covered, pasted.content
         else:
             # One pass over both, as one batch.
-            main, auxiliary = self._logits({"image": torch.cat([images, samples])})
+            main, auxiliary = self._logits({"image": torch.cat([images, read])})
             early = None if auxiliary is None else auxiliary[: len(images)]
             loss = self._classes(main[: len(images)], early, rows)
             odd, covered, content = main[len(images) :], torch.ones_like(rows, dtype=torch.bool), images
         divergence, confidence = self._doubt(odd, covered)
+        if read.requires_grad:
+            divergence = _passed_on(divergence, read, samples)
         known = beside_padding(images, rows == 0, covered)
         bits = self.bits(content[known]).mean() if known.any() else 0 * self.bits(content).sum()
         return JointTerms(loss, divergence, bits, confidence)
@@ -271,6 +273,19 @@ class JointModule(SegmentationModule):
         before, now = checkpoint.get(FLOW_RATE, 0.0), self.flow_trainer.learning_rate
         if before and before != now:
             scale_rates(flow, now / before)
+
+
+def _passed_on(loss: Tensor, read: Tensor, samples: Tensor) -> Tensor:
+    """A loss of samples that were read, as one that also moves what made them; its value stays.
+
+    Args:
+        loss: A scalar.
+        read: The samples without what made them; a leaf.
+        samples: The same with it.
+    """
+    slope = torch.autograd.grad(loss, read, retain_graph=True)[0]
+    along = (samples * slope).sum()
+    return loss + (along - along.detach())
 
 
 def _part(checkpoint: dict[str, Any], number: int) -> dict[str, Any]:
