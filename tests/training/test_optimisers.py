@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from anomseg.registry import SEGMENTERS
 from anomseg.segmenters.erfnet_pyramid import ERFNetPyramid
 from anomseg.segmenters.pyramid import PyramidNet
 from anomseg.training.optimisers import build_optimiser, parameter_groups
@@ -112,3 +113,16 @@ def test_adam_decays_through_the_gradient_at_a_constant_rate():
         schedule.step()
         assert schedule.get_last_lr() == [1e-2] * len(optimiser.param_groups)
     torch.testing.assert_close(parameter.detach(), value, rtol=1e-5, atol=1e-6)
+
+
+def test_the_outlier_head_learns_at_its_own_rate():
+    network = SEGMENTERS.create(
+        "erfnet_pyramid", classes=["a", "b"], bottleneck=8, outlier_layers=["bottleneck"], outlier_width=4
+    )
+    groups = parameter_groups(network, OptimiserConfig(learning_rate=0.5, encoder_rate=0.1, outlier_rate=4.0))
+    rates = {parameter: group["lr"] for group in groups for parameter in group["params"]}
+    head = {*network.outlier.parameters(), *network.outlier_auxiliary.parameters()}
+    assert head
+    for parameter in network.parameters():
+        encoder = any(parameter is one for one in network.encoder.parameters())
+        assert rates[parameter] == pytest.approx(2.0 if parameter in head else 0.05 if encoder else 0.5)
