@@ -151,7 +151,7 @@ def test_a_network_trained_further_trains_as_networks_do(settings, monkeypatch, 
 @pytest.mark.parametrize("rule", ["drop", "void"])
 def test_held_out_classes_are_neither_taught_nor_shown(settings, camvid, monkeypatch, tmp_path, rule):
     stored, init = [], CropDataset.__init__
-    monkeypatch.setattr(CropDataset, "__init__", lambda self, *a: stored.extend(a[0]) or init(self, *a))
+    monkeypatch.setattr(CropDataset, "__init__", lambda self, *a, **k: stored.extend(a[0]) or init(self, *a, **k))
     overrides = {**settings, "stages.segmenter.data.held_out_images": rule}
     summary = train("camvid-no-bicyclist", tmp_path / "out", overrides, quiet=True)
     segmenter = load_segmenter(tmp_path / "out")
