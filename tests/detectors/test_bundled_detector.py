@@ -7,10 +7,10 @@ import pytest
 import torch
 from tiny import TinySegmenter
 
+from anomseg.cli.main import run
 from anomseg.data import load_frames
 from anomseg.data.negatives import PasteConfig, Paster, load_negatives
 from anomseg.detectors import create_detector, detector_names, load_detector, resolve_detector, save_detector
-from anomseg.cli.main import run
 from anomseg.detectors.bundled import Bundled
 from anomseg.detectors.noisy_negatives.start import with_outlier_outputs
 from anomseg.detectors.saved import shipped_directory
