@@ -272,14 +272,22 @@ def training_of(folder: Path) -> Json | None:
     }
 
 
-def works(name: str, study: Mapping[str, Any], training: Mapping[str, Any] | None) -> Json:
-    """Whether a method works on a set by the project's rule, and what speaks against it.
+def works(
+    name: str, study: Mapping[str, Any], training: Mapping[str, Any] | None, untrained: str | None = None
+) -> Json:
+    """Whether a row works on a set by the project's rule, and what speaks against it.
 
     It does where the interval of its paired AP difference lies above 0 against every control and against the same
     pipeline untrained, and its validation loss fell.
+
+    Args:
+        name: The row.
+        study: Its set and benchmark, with all paired differences.
+        training: The record of its training.
+        untrained: The row of the same pipeline untrained, where it has another name than usual.
     """
     reasons = []
-    for other in (*ALL_CONTROLS, f"{name}-{UNTRAINED}"):
+    for other in (*ALL_CONTROLS, untrained or f"{name}-{UNTRAINED}"):
         found = study["differences"].get(f"{name} - {other}")
         if found is None:
             reasons.append(f"not compared with {other}")

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import learned_figures
 from learned_costs import split_counts
+from learned_figures import ALL_CONTROLS
 from learned_states import difference, in_blocks, intervals_of, is_video, load_states, part_of, pooled, sequences
 from outliers_plan import FLOW, OF_NETWORKS, SEEDS
 from outliers_sets import (
@@ -32,7 +34,6 @@ from anomseg.metrics import PerImage
 
 Json = dict[str, Any]
 FIGURES_FILE = "figures.json"
-ALL_CONTROLS = (*CONTROLS, "position_prior-fitted")
 LEARNED = {version.name for version in VERSIONS} | {f"{HEADLINE}-{ending}" for ending in MEASURES}
 STAGE_OF = {version.name: version.stage for version in VERSIONS}
 
@@ -245,21 +246,5 @@ def closed_miou(one: TrainingSet, seed: int, network: str, card: Mapping[str, An
 
 
 def works(name: str, study: Mapping[str, Any]) -> Json:
-    """Whether a version works on a set by the project's rule, and what speaks against it.
-
-    It does where the interval of its paired AP difference lies above 0 against every control and against the same
-    pipeline untrained, and its validation loss fell.
-    """
-    reasons = []
-    for other in (*ALL_CONTROLS, bare_of(base_of(name))):
-        found = study["differences"].get(f"{name} - {other}")
-        if found is None:
-            reasons.append(f"not compared with {other}")
-        elif not found["ap"]["ci95"] or found["ap"]["ci95"][0] <= 0:
-            reasons.append(f"not above {other}")
-    losses = (study["rows"][name]["training"] or {}).get("validation_loss") or [None, None]
-    if None in losses:
-        reasons.append("no validation loss")
-    elif not losses[1] < losses[0]:
-        reasons.append("validation loss did not fall")
-    return {"works": not reasons, "against": reasons}
+    """Whether a version works on a set by the project's rule, and what speaks against it."""
+    return learned_figures.works(name, study, study["rows"][name]["training"], bare_of(base_of(name)))

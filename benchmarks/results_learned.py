@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from learned_clean import THRESHOLDS
-from learned_sets import METHODS, SCORED, TRAINED
+from learned_sets import METHODS, TRAINED
 from learned_states import BLOCK
 from learned_tables import number, spread, table
 
@@ -72,7 +72,7 @@ def study_section(studies: Sequence[Json]) -> list[str]:
         lines += [f"Mean over seeds {seeds} (least to greatest):", "", *seeds_table(studies)]
     lines += segmentation_section(first)
     lines += sequences_section(first)
-    lines += ["Training:", "", *training_table(studies)]
+    lines += ["Training:", "", *training_table(studies, [method.name for method in TRAINED])]
     lines += ["Paired differences in AP, by seed:", "", *differences_table(studies)]
     return [*lines, *verdict_lines(studies), ""]
 
@@ -184,19 +184,25 @@ FEW = {"road_anomaly_21": " Ten frames: nothing is ranked on them."}
 SEQUENCES = {"0001TP": ", continued from one that is trained on", "Seq05VD": ", of no training image"}
 
 
-def training_table(studies: Sequence[Json]) -> list[str]:
-    """What each training took."""
-    head = ["method, seed", "steps", "images seen", "seconds", "features, s", "validation loss", "validation mIoU"]
+def training_table(studies: Sequence[Json], names: Sequence[str], what: str = "method") -> list[str]:
+    """What each training took.
+
+    Args:
+        studies: One set and benchmark over its seeds.
+        names: Rows that are trained.
+        what: What those are called.
+    """
+    head = [f"{what}, seed", "steps", "images seen", "seconds", "features, s", "validation loss", "validation mIoU"]
     body = []
-    for method in TRAINED:
+    for name in names:
         for one in studies:
-            found = (one["rows"].get(method.name) or {}).get("training")
+            found = (one["rows"].get(name) or {}).get("training")
             if not found:
                 continue
             start, end = found["validation_loss"]
             body.append(
                 [
-                    f"{method.name}, {one['seed']}",
+                    f"{name}, {one['seed']}",
                     str(found["steps"]),
                     str(found["images_seen"]),
                     f"{found['seconds']:.0f}",
@@ -222,21 +228,18 @@ def differences_table(studies: Sequence[Json]) -> list[str]:
 
 
 def verdict_lines(studies: Sequence[Json]) -> list[str]:
-    """Whether each method works, by the project's rule, on every seed."""
+    """Whether each learned row works, by the project's rule, on every seed."""
     lines = []
-    for method in SCORED:
-        found = {one["seed"]: one["works"][method.name] for one in studies if method.name in one["works"]}
-        if not found:
-            continue
+    for name in dict.fromkeys(name for one in studies for name in one["works"]):
+        found = {one["seed"]: one["works"][name] for one in studies if name in one["works"]}
         short = {seed: one["against"] for seed, one in found.items() if not one["works"]}
         if not short:
             over = "all seeds" if len(found) > 1 else f"seed {next(iter(found))}"
-            lines.append(f"- {method.name} **works** here ({over}).")
+            lines.append(f"- {name} **works** here ({over}).")
             continue
         reasons = "; ".join(f"seed {seed}: {', '.join(reasons)}" for seed, reasons in short.items())
-        lines.append(
-            f"- {method.name} **does not work yet** here ({len(found) - len(short)} of {len(found)} seeds): {reasons}."
-        )
+        kept = f"{len(found) - len(short)} of {len(found)} seeds"
+        lines.append(f"- {name} **does not work yet** here ({kept}): {reasons}.")
     return lines
 
 

@@ -8,7 +8,17 @@ from typing import Any
 from learned_states import BLOCK
 from learned_tables import number, spread, table
 from outliers_sets import BAND, HEADLINE, VERSIONS
-from results_learned import FEW, differences_table, label, ordered, parameters, segmentation_section, sequences_section
+from results_learned import (
+    FEW,
+    differences_table,
+    label,
+    ordered,
+    parameters,
+    segmentation_section,
+    sequences_section,
+    training_table,
+    verdict_lines,
+)
 
 Json = Mapping[str, Any]
 PUBLISHED = ("street-hazards-noisy-negatives", "street-hazards-synthetic-outliers")
@@ -73,7 +83,7 @@ def study_section(studies: Sequence[Json]) -> list[str]:
     if first["held_out"]:
         lines += segmentation_section(first) + crossed_section(first)
     lines += sequences_section(first)
-    lines += ["Training:", "", *training_table(studies)]
+    lines += ["Training:", "", *training_table(studies, [version.name for version in VERSIONS], "version")]
     lines += ["Paired differences in AP, by seed:", "", *differences_table(studies)]
     return [*lines, *verdict_lines(studies), ""]
 
@@ -149,35 +159,3 @@ def seeds_table(studies: Sequence[Json]) -> list[str]:
         cells = [spread(values, 4 if place < 2 else 3) for place, values in enumerate(pixels)]
         body.append([label(name, rows[0]), str(len(rows)), spread([row.get("miou") for row in rows]), *cells])
     return table(["detector", "seeds", "closed mIoU", "AP", "nAP", "AUROC", "FPR95"], body)
-
-
-def training_table(studies: Sequence[Json]) -> list[str]:
-    """What each training took."""
-    head = ["version, seed", "steps", "images seen", "seconds", "features, s", "validation loss", "validation mIoU"]
-    body = []
-    for version in VERSIONS:
-        for one in studies:
-            found = (one["rows"].get(version.name) or {}).get("training")
-            if found:
-                cells = [str(found["steps"]), str(found["images_seen"])]
-                cells += [f"{found[key]:.0f}" for key in ("seconds", "seconds_before")]
-                cells.append(" to ".join(number(loss) for loss in found["validation_loss"]))
-                body.append([f"{version.name}, {one['seed']}", *cells, number(found["validation"].get("val_miou"))])
-    return table(head, body)
-
-
-def verdict_lines(studies: Sequence[Json]) -> list[str]:
-    """Whether each version works, by the project's rule, on every seed."""
-    lines = []
-    for name in dict.fromkeys(name for one in studies for name in one["works"]):
-        found = {one["seed"]: one["works"][name] for one in studies if name in one["works"]}
-        short = {seed: one["against"] for seed, one in found.items() if not one["works"]}
-        seeds = "all seeds" if len(found) > 1 else f"seed {next(iter(found))}"
-        if not short:
-            lines.append(f"- {name} **works** here ({seeds}).")
-            continue
-        reasons = "; ".join(f"seed {seed}: {', '.join(reasons)}" for seed, reasons in short.items())
-        lines.append(
-            f"- {name} **does not work yet** here ({len(found) - len(short)} of {len(found)} seeds): {reasons}."
-        )
-    return lines
