@@ -31,12 +31,28 @@ def set_valued_cross_entropy(logits: Tensor, labels: Tensor, sets: Tensor, weigh
         >>> round(loss.item(), 4)   # (ln 3 + ln 3/2) / 2
         0.752
     """
-    allowed = sets[labels].movedim(-1, 1)
+    weight = weights[labels] * sets.any(1)[labels]
+    return weighted_mean(softmax_nll(logits, sets[labels].movedim(-1, 1)), weight)
+
+
+def softmax_nll(logits: Tensor, allowed: Tensor) -> Tensor:
+    """Minus the log-probability that a softmax gives to a set of classes; where one class is allowed, cross-entropy.
+
+    Args:
+        logits: ``(B, K, *S)`` float.
+        allowed: The same shape, bool.
+
+    Returns:
+        ``(B, *S)``, 0 or more.
+    """
     log_p = torch.log_softmax(logits.float(), 1)
     # A finite floor instead of -inf keeps the gradient of void pixels at zero rather than NaN.
-    log_mass = torch.logsumexp(log_p.masked_fill(~allowed, -1e4), 1)
-    weight = weights[labels] * sets.any(1)[labels]
-    return -(weight * log_mass).sum() / weight.sum().clamp_min(1e-6)
+    return -torch.logsumexp(log_p.masked_fill(~allowed, -1e4), 1)
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Mean of values by weights, a scalar; 0 where all weights are 0."""
+    return (values * weights).sum() / weights.sum().clamp_min(1e-6)
 
 
 def inverse_log_weights(frequencies: Sequence[float], constant: float = 1.10) -> list[float]:

@@ -19,10 +19,9 @@ from anomseg.detectors.noisy_negatives.losses import (
     outlier_block_loss,
     outlier_loss,
     sigmoid_nll,
-    softmax_nll,
 )
 from anomseg.detectors.noisy_negatives.odds import BINS, LIMIT, OddsCounts, average_precision, outlier_odds
-from anomseg.training.losses import set_valued_cross_entropy
+from anomseg.training.losses import set_valued_cross_entropy, softmax_nll
 
 TOY = torch.tensor([[[0, 0, 1, 1], [0, 0, 1, 5], [2, 2, 2, 2], [2, 5, 5, 5]]])
 SETS = torch.tensor([[False] * 3, [True, False, False], [False, True, False], [False, True, True]])

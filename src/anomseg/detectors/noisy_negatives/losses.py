@@ -13,24 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anomseg.scores import kl_from_uniform
+from anomseg.training.losses import softmax_nll, weighted_mean
 
 IGNORE = 255
 Likelihood = Callable[[Tensor, Tensor], Tensor]
 """Logits ``(B, K, h, w)`` and what is allowed ``(B, K, h, w)`` bool to the negative log-likelihood ``(B, h, w)``."""
-
-
-def softmax_nll(logits: Tensor, allowed: Tensor) -> Tensor:
-    """Minus the log-probability that a softmax gives to a set of classes; where one class is allowed, cross-entropy.
-
-    Args:
-        logits: ``(B, K, *S)`` float.
-        allowed: The same shape, bool.
-
-    Returns:
-        ``(B, *S)``, 0 or more.
-    """
-    log_p = torch.log_softmax(logits.float(), 1)
-    return -torch.logsumexp(log_p.masked_fill(~allowed, -1e4), 1)
 
 
 def sigmoid_nll(logits: Tensor, allowed: Tensor) -> Tensor:
@@ -61,11 +48,6 @@ def sigmoid_nll(logits: Tensor, allowed: Tensor) -> Tensor:
     first = F.logsigmoid(logits) + within.cumsum(1) - within
     any_on = torch.logsumexp(first.masked_fill(~allowed, -1e4), 1)
     return -(others + torch.where(allowed.any(1), any_on, torch.zeros_like(any_on)))
-
-
-def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Mean of values by weights, a scalar; 0 where all weights are 0."""
-    return (values * weights).sum() / weights.sum().clamp_min(1e-6)
 
 
 def label_loss(logits: Tensor, labels: Tensor, sets: Tensor, weights: Tensor, likelihood: Likelihood) -> Tensor:

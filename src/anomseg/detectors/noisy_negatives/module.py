@@ -14,7 +14,6 @@ from anomseg.detectors.noisy_negatives.losses import (
     outlier_block_loss,
     outlier_loss,
     sigmoid_nll,
-    softmax_nll,
 )
 from anomseg.detectors.noisy_negatives.odds import OddsCounts, average_precision, outlier_odds
 from anomseg.detectors.noisy_negatives.options import NoisyNegativesConfig
@@ -22,7 +21,7 @@ from anomseg.segmenters import SegmentationOutput, Size
 from anomseg.segmenters.outlier_head import HeadOutputs, NegativesNetwork, OutlierHead
 from anomseg.segmenters.trainable import EncoderNetwork
 from anomseg.training.base_module import Sample, features_of
-from anomseg.training.losses import sample_logits
+from anomseg.training.losses import sample_logits, softmax_nll
 from anomseg.training.module import SegmentationModule
 from anomseg.training.options import OptimiserConfig
 
