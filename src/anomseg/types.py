@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 INLIER, ANOMALY, VOID = 0, 1, 255
 
@@ -139,3 +142,23 @@ class FeatureInfo:
 
     channels: int
     stride: int
+
+
+Measure = Literal["iou", "dice"]
+
+
+@dataclass(frozen=True)
+class FailurePrediction:
+    """Where a segmentation is likely wrong, and how good it is for each class.
+
+    Attributes:
+        error_map: ``(B, H, W)``, or ``(B, D, H, W)`` of volumes, float32; higher = more likely wrong. None where single
+            pixels are not judged.
+        class_quality: ``(B, C)`` float32 in [0, 1]: the expected overlap of prediction and truth of each class, NaN
+            where nothing is said of one. None where classes are not judged.
+        measure: The overlap that ``class_quality`` estimates: intersection over union, or Dice.
+    """
+
+    error_map: Tensor | None
+    class_quality: Tensor | None = None
+    measure: Measure = "iou"

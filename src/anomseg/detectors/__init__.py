@@ -1,6 +1,14 @@
 """Detectors: a scene goes in, an anomaly map comes out; higher means more anomalous, everywhere."""
 
-from anomseg.detectors.base import AnomalyFitted, Detector, Progress, Upsample, anomaly_maps, network_of
+from anomseg.detectors.base import (
+    AnomalyFitted,
+    Detector,
+    FailureDetector,
+    Progress,
+    Upsample,
+    anomaly_maps,
+    network_of,
+)
 from anomseg.detectors.calibrated import SavedCalibration
 from anomseg.detectors.catalog import (
     DEFAULT_DETECTOR,
@@ -18,6 +26,7 @@ __all__ = [
     "DEFAULT_DETECTOR",
     "AnomalyFitted",
     "Detector",
+    "FailureDetector",
     "Progress",
     "SavedCalibration",
     "Upsample",

@@ -12,7 +12,7 @@ from torch import Tensor
 from anomseg.errors import CompatibilityError, FrameError, unknown_name
 from anomseg.segmenters.base import Segmenter, Size
 from anomseg.segmenters.scene import Scene
-from anomseg.types import Flags, Frame, Needs
+from anomseg.types import FailurePrediction, Flags, Frame, Needs
 
 if TYPE_CHECKING:
     from anomseg.detectors.calibrated import SavedCalibration
@@ -115,6 +115,20 @@ class Detector:
             ``(B, H, W)`` float32 at the images' own size, higher = more anomalous.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it scores")
+
+    def assess(self, scene: Scene) -> FailurePrediction:
+        """Where the network's own segmentation of a scene is likely wrong.
+
+        What no known class explains is a place where a segmentation goes wrong, so that every detector has an answer:
+        its anomaly map, and nothing on single classes. Methods made for this give more, see `FailureDetector`.
+
+        Args:
+            scene: Images of one size and the network's answers, as `score` is given them.
+
+        Returns:
+            Error map, higher = more likely wrong, and the expected quality of each class where it is known.
+        """
+        return FailurePrediction(self.score(scene))
 
     def segment(self, scene: Scene) -> Tensor:
         """Its own class of every pixel, apart from its network's; asked for where ``segments`` is set.
@@ -249,6 +263,21 @@ class Detector:
     def __repr__(self) -> str:
         options = ", ".join(f"{key}={value!r}" for key, value in self.get_params().items())
         return f"{type(self).__name__}({options})"
+
+
+class FailureDetector(Detector):
+    """Base of detectors that are made to find wrong segmentations rather than unknown content; they give `assess`."""
+
+    def assess(self, scene: Scene) -> FailurePrediction:
+        """Where the network's segmentation is likely wrong; see `Detector.assess`."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it assesses")
+
+    def score(self, scene: Scene) -> Tensor:
+        """The error map of `assess` as an anomaly map."""
+        error_map = self.assess(scene).error_map
+        if error_map is None:
+            raise CompatibilityError(f"{self.registry_name} judges whole images, not pixels, and gives no map")
+        return error_map
 
 
 class AnomalyFitted(Detector):
