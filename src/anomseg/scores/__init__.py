@@ -1,6 +1,7 @@
 """Pure score functions: tensors in, tensor out, higher = more anomalous (divergences excepted, as they say)."""
 
 from anomseg.scores.calibration import expected_calibration_error, fit_temperature, negative_log_likelihood
+from anomseg.scores.cosine import StreamedCosine, feature_cosine
 from anomseg.scores.discrepancy import feature_discrepancy
 from anomseg.scores.features import gaussian_mixture, mahalanobis, mahalanobis_whitened, whitening_of
 from anomseg.scores.heads import dense_hybrid, outlier_head
@@ -18,6 +19,7 @@ from anomseg.scores.standardized import (
     standardized_max_logit,
     suppress_boundaries,
 )
+from anomseg.scores.synthcp import synthcp_gate
 from anomseg.scores.uncertainty import (
     PredictionMean,
     PredictionSummary,
@@ -31,6 +33,7 @@ __all__ = [
     "PredictionSummary",
     "QueryOverlap",
     "QueryRoles",
+    "StreamedCosine",
     "check_logits",
     "class_boundaries",
     "combine_dnp",
@@ -41,6 +44,7 @@ __all__ = [
     "energy",
     "entropy",
     "expected_calibration_error",
+    "feature_cosine",
     "feature_discrepancy",
     "fit_anomaly_queries",
     "fit_ground_queries",
@@ -69,6 +73,7 @@ __all__ = [
     "sml_suppress_and_smooth",
     "standardized_max_logit",
     "suppress_boundaries",
+    "synthcp_gate",
     "uno",
     "whitening_of",
 ]

@@ -12,8 +12,8 @@ from anomseg import scores
 from anomseg.detectors.base import Upsample
 from anomseg.detectors.options import one_of
 from anomseg.detectors.owned import ROLE, NetworkOwner
-from anomseg.detectors.pans.scales import scale_factors, scaled_sizes
 from anomseg.detectors.prototypes import ClassPrototypes, prototype_network
+from anomseg.detectors.scales import scale_factors, scaled_sizes
 from anomseg.errors import ConfigError
 from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
 from anomseg.segmenters.scene import Scene
