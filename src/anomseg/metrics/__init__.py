@@ -2,10 +2,13 @@
 
 from anomseg.metrics.bootstrap import Intervals, PairedDifference, bootstrap_intervals, paired_difference
 from anomseg.metrics.border_band import band_label, border_band
+from anomseg.metrics.class_quality import ClassQuality, ClassQualityResult, QualityFigures
 from anomseg.metrics.component import ComponentResult, ComponentScore, component_fractions
 from anomseg.metrics.counts import ScoreCounts, count_scores
 from anomseg.metrics.curve import AP_RULES, FPR_RULES, ApRule, FprRule
 from anomseg.metrics.equal_pixels import EqualPixelsResult, equal_pixel_ap
+from anomseg.metrics.failure import FailureDetection, FailureResult
+from anomseg.metrics.failure_intervals import FAILURE_FIGURES, failure_difference, failure_intervals
 from anomseg.metrics.judged_images import (
     JUDGED_FIGURES,
     JudgedImages,
@@ -39,20 +42,27 @@ from anomseg.metrics.per_image import ImageFigures, PerImage, PerImageResult
 from anomseg.metrics.pixel import PixelCurve
 from anomseg.metrics.pixel_result import CurvePoints, PixelResult
 from anomseg.metrics.probability import ProbabilityBin, ProbabilityResult, probability_figures
+from anomseg.metrics.quality_intervals import QUALITY_INTERVALS, quality_difference, quality_intervals
 from anomseg.metrics.segmentation import SegmentationIoU, SegmentationResult
 
 __all__ = [
     "AP_RULES",
     "EQUAL_FPR",
+    "FAILURE_FIGURES",
     "FPR_RULES",
     "JUDGED_FIGURES",
+    "QUALITY_INTERVALS",
     "ApRule",
+    "ClassQuality",
+    "ClassQualityResult",
     "ComponentResult",
     "ComponentScore",
     "CrossedHalf",
     "CurvePoints",
     "DetectionMargin",
     "EqualPixelsResult",
+    "FailureDetection",
+    "FailureResult",
     "FalsePositives",
     "FprRule",
     "ImageFigures",
@@ -77,6 +87,7 @@ __all__ = [
     "PixelResult",
     "ProbabilityBin",
     "ProbabilityResult",
+    "QualityFigures",
     "ScoreCounts",
     "SegmentationIoU",
     "SegmentationResult",
@@ -90,6 +101,8 @@ __all__ = [
     "detection_margin",
     "equal_pixel_ap",
     "f1_curve",
+    "failure_difference",
+    "failure_intervals",
     "judged_difference",
     "judged_intervals",
     "margin_from_counts",
@@ -100,4 +113,6 @@ __all__ = [
     "pasted_or_untouched",
     "pixel_kinds",
     "probability_figures",
+    "quality_difference",
+    "quality_intervals",
 ]

@@ -16,7 +16,7 @@ from anomseg.metrics.counts import Counts, Keys, ScoreCounts, count_scores
 from anomseg.metrics.curve import ApRule, FprRule, auroc, average_precision, check_rules, curve_of_counts, fpr_at_recall
 from anomseg.metrics.frames import FrameLedger
 from anomseg.metrics.grouping import group_edges, grouped
-from anomseg.metrics.statefile import open_state, write_state
+from anomseg.metrics.statefile import Content, StateReader, open_state, write_state
 
 FIGURES = ("ap", "auroc", "fpr95")
 
@@ -181,12 +181,27 @@ class PerImage:
             means[name] = math.fsum(values) / len(values) if values else None
         return PerImageResult(**means, frames=sum(figures.ap is not None for figures in self._figures.values()))
 
-    def save(self, path: str | Path) -> None:
-        """Write the state to one file, atomically.
+    def exchanged(self) -> PerImage:
+        """The same frames with anomalous and inlier pixels exchanged and scores turned round, for resampling.
 
-        Raises:
-            DataError: The file cannot be written.
+        Histograms are exchanged; the exact figures of single frames cannot be had from them and are None.
         """
+        state = PerImage(self.fpr_rule, self.ap_rule)
+        state._ledger = state._ledger.union(self._ledger)
+        for row, histogram in self.histograms():
+            state._figures[row.frame] = ImageFigures(
+                row.frame, row.group, row.anomaly, row.inlier, row.void, None, None, None
+            )
+            state._histograms[row.frame] = ImageHistogram(
+                ~histogram.anomaly_bins[::-1],
+                histogram.anomaly_counts[::-1],
+                ~histogram.inlier_bins[::-1],
+                histogram.inlier_counts[::-1],
+            )
+        return state
+
+    def content(self) -> Content:
+        """What `save` writes, for states that hold this one."""
         pairs = list(self.histograms())
         arrays: dict[str, NDArray[Any]] = {}
         for name in ("inlier", "anomaly"):
@@ -196,8 +211,30 @@ class PerImage:
             arrays[f"{name}_bins"] = np.concatenate([np.zeros(0, np.uint32), *bins])
             arrays[f"{name}_counts"] = np.concatenate([np.zeros(0, np.int64), *counts])
         # JSON writes floats in the shortest form that reads back to the same bits.
-        meta = {"fpr_rule": self.fpr_rule, "ap_rule": self.ap_rule, "rows": self.rows()}
-        write_state(path, type(self).__name__, meta, arrays)
+        return {"fpr_rule": self.fpr_rule, "ap_rule": self.ap_rule, "rows": self.rows()}, dict(arrays)
+
+    def save(self, path: str | Path) -> None:
+        """Write the state to one file, atomically.
+
+        Raises:
+            DataError: The file cannot be written.
+        """
+        write_state(path, type(self).__name__, *self.content())
+
+    @classmethod
+    def read(cls, reader: StateReader) -> Self:
+        """The inverse of `content`."""
+        state = cls(reader.meta["fpr_rule"], reader.meta["ap_rule"])
+        rows = [ImageFigures(**row) for row in reader.meta["rows"]]
+        parts = []
+        for name in ("inlier", "anomaly"):
+            cuts = np.cumsum(reader.array(f"{name}_lengths"))[:-1]
+            parts += [np.split(reader.array(f"{name}_bins"), cuts), np.split(reader.array(f"{name}_counts"), cuts)]
+        for row, *histogram in zip(rows, *parts, strict=True) if rows else ():
+            state._ledger.add(row.frame)
+            state._figures[row.frame] = row
+            state._histograms[row.frame] = ImageHistogram(*histogram)
+        return state
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -208,14 +245,4 @@ class PerImage:
             CompatibilityError: It holds another kind of state.
         """
         with open_state(path, cls.__name__) as reader:
-            state = cls(reader.meta["fpr_rule"], reader.meta["ap_rule"])
-            rows = [ImageFigures(**row) for row in reader.meta["rows"]]
-            parts = []
-            for name in ("inlier", "anomaly"):
-                cuts = np.cumsum(reader.array(f"{name}_lengths"))[:-1]
-                parts += [np.split(reader.array(f"{name}_bins"), cuts), np.split(reader.array(f"{name}_counts"), cuts)]
-            for row, *histogram in zip(rows, *parts, strict=True) if rows else ():
-                state._ledger.add(row.frame)
-                state._figures[row.frame] = row
-                state._histograms[row.frame] = ImageHistogram(*histogram)
-        return state
+            return cls.read(reader)

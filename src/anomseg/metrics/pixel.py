@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -26,7 +27,7 @@ from anomseg.metrics.frames import FrameLedger
 from anomseg.metrics.paged import DEFAULT_BUDGET, PagedCounter
 from anomseg.metrics.pixel_result import CurvePoints, PixelResult, ScoreRun
 from anomseg.metrics.runs import SortedRuns
-from anomseg.metrics.statefile import open_state, write_state
+from anomseg.metrics.statefile import Content, StateReader, open_state, write_state
 
 
 class PixelCurve:
@@ -155,6 +156,26 @@ class PixelCurve:
             raise DataError("average precision needs anomalous and inlier pixels; check the label table")
         return float(average_precision(self._against(keys, counts), self.ap_rule))
 
+    def ap_of_inliers(self) -> float:
+        """Average precision with the roles exchanged: inliers are found, those of the lowest scores first.
+
+        Exact, from the same counts, in memory that does not grow with inlier pixels.
+
+        Raises:
+            DataError: There are no anomalous or no inlier pixels.
+        """
+        keys, counts = self._anomaly.consolidated()
+        if keys.size == 0 or self._inlier.total == 0:
+            raise DataError("average precision needs anomalous and inlier pixels; check the label table")
+        false_alarms = np.concatenate(([0], np.cumsum(counts)))
+        parts, seen = [], 0
+        for inlier_keys, inlier_counts in self._inlier.items():
+            found = seen + np.cumsum(inlier_counts)
+            precision = found / (found + false_alarms[np.searchsorted(keys, inlier_keys, side="right")])
+            parts.append(float((inlier_counts * precision).sum()))
+            seen = int(found[-1]) if found.size else seen
+        return math.fsum(parts) / self._inlier.total
+
     def compute(self) -> PixelResult:
         """The figures.
 
@@ -258,19 +279,34 @@ class PixelCurve:
             threshold=np.append(curve.scores[rows].astype(np.float64), end),
         )
 
+    def content(self) -> Content:
+        """What `save` writes, for states that hold this one."""
+        keys, counts = self._anomaly.consolidated()
+        meta = {
+            "fpr_rule": self.fpr_rule,
+            "ap_rule": self.ap_rule,
+            "void": self._void,
+            "frames": self._frames.to_json(),
+        }
+        return meta, {"anomaly_keys": keys, "anomaly_counts": counts, "inlier": self._inlier.pieces()}
+
     def save(self, path: str | Path) -> None:
         """Write the state to one file, atomically.
 
         Raises:
             DataError: The file cannot be written.
         """
-        keys, counts = self._anomaly.consolidated()
-        write_state(
-            path,
-            type(self).__name__,
-            {"fpr_rule": self.fpr_rule, "ap_rule": self.ap_rule, "void": self._void, "frames": self._frames.to_json()},
-            {"anomaly_keys": keys, "anomaly_counts": counts, "inlier": self._inlier.pieces()},
-        )
+        write_state(path, type(self).__name__, *self.content())
+
+    @classmethod
+    def read(cls, reader: StateReader, memory_budget: int = DEFAULT_BUDGET) -> Self:
+        """The inverse of `content`."""
+        state = cls(reader.meta["fpr_rule"], reader.meta["ap_rule"], memory_budget)
+        state._void = int(reader.meta["void"])
+        state._frames = FrameLedger.from_json(reader.meta["frames"])
+        state._anomaly.add(reader.array("anomaly_keys"), reader.array("anomaly_counts"))
+        state._inlier.add_pieces(reader.pieces("inlier"))
+        return state
 
     @classmethod
     def load(cls, path: str | Path, memory_budget: int = DEFAULT_BUDGET) -> Self:
@@ -281,9 +317,4 @@ class PixelCurve:
             CompatibilityError: It holds another kind of state.
         """
         with open_state(path, cls.__name__) as reader:
-            state = cls(reader.meta["fpr_rule"], reader.meta["ap_rule"], memory_budget)
-            state._void = int(reader.meta["void"])
-            state._frames = FrameLedger.from_json(reader.meta["frames"])
-            state._anomaly.add(reader.array("anomaly_keys"), reader.array("anomaly_counts"))
-            state._inlier.add_pieces(reader.pieces("inlier"))
-        return state
+            return cls.read(reader, memory_budget)

@@ -39,6 +39,16 @@ class Pieces:
     parts: Iterable[NDArray[Any]]
 
 
+Content = tuple[dict[str, Any], dict[str, NDArray[Any] | Pieces]]
+"""What a state writes: its JSON-ready header, and its arrays by name."""
+
+
+def in_part(name: str, content: Content) -> Content:
+    """The content of a state as one part of another's; `StateReader.part` reads it back."""
+    meta, arrays = content
+    return {name: meta}, {f"{name}/{key}": array for key, array in arrays.items()}
+
+
 def write_state(
     path: str | Path, kind: str, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any] | Pieces]
 ) -> None:
@@ -80,18 +90,23 @@ def _write_member(archive: zipfile.ZipFile, name: str, array: NDArray[Any] | Pie
 class StateReader:
     """An open state file: its header and its arrays, whole or in pieces."""
 
-    def __init__(self, archive: zipfile.ZipFile, meta: dict[str, Any]) -> None:
+    def __init__(self, archive: zipfile.ZipFile, meta: dict[str, Any], folder: str = "") -> None:
         self._archive = archive
+        self._folder = folder
         self.meta = meta
+
+    def part(self, name: str) -> StateReader:
+        """A state inside the state, as `in_part` put it there."""
+        return StateReader(self._archive, dict(self.meta[name]), f"{self._folder}{name}/")
 
     def array(self, name: str) -> NDArray[Any]:
         """One array, whole."""
-        with self._archive.open(f"{name}.npy") as stream:
+        with self._archive.open(f"{self._folder}{name}.npy") as stream:
             return npy.read_array(stream, allow_pickle=False)
 
     def pieces(self, name: str, length: int = 1 << 20) -> Iterator[NDArray[Any]]:
         """One one-dimensional array in pieces of at most ``length``."""
-        with self._archive.open(f"{name}.npy") as stream:
+        with self._archive.open(f"{self._folder}{name}.npy") as stream:
             left, dtype = _array_header(stream)
             while left:
                 take = min(left, length)
