@@ -130,6 +130,19 @@ class Detector:
         """
         return FailurePrediction(self.score(scene))
 
+    def pictures(self, scene: Scene) -> dict[str, Tensor]:
+        """Pictures that explain its map, which `predict` writes beside it as ``<image>_<name>.png``.
+
+        Args:
+            scene: Images of one size and the network's answers, as `score` was given them.
+
+        Returns:
+            By name (lower-case letters, digits, underscores) ``(B, H, W, 3)`` uint8 RGB at the images' own size; most
+            detectors have none.
+        """
+        del scene
+        return {}
+
     def segment(self, scene: Scene) -> Tensor:
         """Its own class of every pixel, apart from its network's; asked for where ``segments`` is set.
 

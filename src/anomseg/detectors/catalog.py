@@ -112,6 +112,12 @@ for _name, _target, _summary, _tags in (
         ("network-option", "bounded"),
     ),
     (
+        "synthcp",
+        "synthcp:SynthCP",
+        "how unlike the image a rendering of its predicted classes is: synthcp:generator=DIR",
+        ("trained", "features"),
+    ),
+    (
         "bundled",
         "bundled:Bundled",
         "small network with an outlier head, shipped with the package (non-commercial weights)",

@@ -8,6 +8,7 @@ from anomseg.detectors.synthcp.comparator_saved import (
     rebuild_comparator,
     save_comparator,
 )
+from anomseg.detectors.synthcp.detector import SynthCP
 from anomseg.detectors.synthcp.generator import (
     SPADEGenerator,
     generator_meta,
@@ -21,6 +22,7 @@ from anomseg.detectors.synthcp.generator import (
 __all__ = [
     "Comparator",
     "SPADEGenerator",
+    "SynthCP",
     "comparator_meta",
     "generator_meta",
     "is_comparator_directory",
