@@ -137,6 +137,7 @@ def test_doubt_on_samples_is_learned(tmp_path):
     before, after = summary["validation_start"], summary["validation"]
     assert after["val_sample_confidence"] < 0.9 * before["val_sample_confidence"]
     assert after["val_loss"] < before["val_loss"]
+    assert after["val_loss"] == pytest.approx(after["val_classes"] + 3.0 * after["val_divergence"], abs=2e-4)
     assert after["val_bits"] < before["val_bits"] + 0.05
     assert {"val_confidence", "val_sample_bits", "val_miou"} <= set(after)
 

@@ -220,7 +220,8 @@ class JointModule(SegmentationModule):
     def validation_step(self, batch: Sample, index: int) -> None:
         """Figures of one clean image; of the first `WATCHED` also what the network makes of samples.
 
-        ``val_sample_confidence`` and ``val_confidence`` are the mean largest softmax probability on samples and on the
+        ``val_loss`` is what the network is trained to lower, the divergence on samples included; its parts are
+        ``val_classes`` and ``val_divergence``. ``val_sample_confidence`` and ``val_confidence`` are the mean largest softmax probability on samples and on the
         clean image, ``val_bits`` and ``val_sample_bits`` the bits per dimension of data and of samples.
         """
         super().validation_step(batch, index)
@@ -244,7 +245,9 @@ class JointModule(SegmentationModule):
             samples = self.samples(len(images), own)
             pasted = PastedPatches(samples, torch.ones_like(rows, dtype=torch.bool), images)
         clean, odd = self._logits({"image": images})[0], self._logits({"image": pasted.images})[0]
-        self.tell("val_sample_confidence", self._doubt(odd, pasted.covered)[1])
+        divergence, confidence = self._doubt(odd, pasted.covered)
+        self.tell("val_divergence", divergence)
+        self.tell("val_sample_confidence", confidence)
         self.tell("val_confidence", self._doubt(clean, rows > 0)[1] if (rows > 0).any() else 0.0)
         self.tell("val_bits", self.bits(pasted.content).mean())
         self.tell("val_sample_bits", self.bits(samples.mul(255).round().div(255)).mean())
@@ -252,6 +255,7 @@ class JointModule(SegmentationModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures, and write samples beside data and pasted crops."""
+        self._add_divergence()
         super().on_validation_epoch_end()
         with torch.random.fork_rng(self._cuda_devices()):
             torch.manual_seed(self.seed)
@@ -260,6 +264,13 @@ class JointModule(SegmentationModule):
             samples = self.samples(8, (side, side) if self.network.paste or own is None else own)
         if self.trainer.is_global_zero:
             self.pictures.write(self.trainer.default_root_dir, self.trainer.global_step, samples)
+
+    def _add_divergence(self) -> None:
+        """Tell the whole loss: the divergence is known of the watched images alone, the classes of all."""
+        total, count = self._sums["val_loss"]
+        divergence, watched = self._sums["val_divergence"]
+        self._sums["val_classes"] = total, count
+        self._sums["val_loss"] = total + self.network.weight * divergence / watched * count, count
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the learning rates that the states of optimisers and schedules belong to."""
