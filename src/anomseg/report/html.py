@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape as escape_html
@@ -126,27 +128,40 @@ def report_html(
     body += _figures("Frames", {caption: photo_url(picture) for caption, picture in images.items()})
     body += _skipped(list(skipped))
     body += _per_image(per_image)
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            # Nothing may be fetched or run, whatever a file name tries to smuggle in.
-            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-            "style-src 'unsafe-inline'\">",
-            f"<title>{escape(title)}</title>",
-            f"<style>{_STYLE}</style>",
-            "</head>",
-            "<body>",
-            *body,
-            f'<p class="soft">anomseg {escape(__version__)}. Score: higher = more anomalous.</p>',
-            "</body>",
-            "</html>",
-            "",
-        ]
-    )
+    return html_document(title, body)
+
+
+def html_document(title: str, body: Sequence[str], *, style: str = "", script: str = "") -> str:
+    """A page that fetches nothing: only pictures within it are shown, and no script runs but the one given here.
+
+    Args:
+        title: Of the page, as plain text.
+        body: Its lines, as markup.
+        style: Further style rules.
+        script: A script of ours; nothing that a file name smuggles in runs beside it.
+    """
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    allowed = f"; script-src 'sha256-{digest}'" if script else ""
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'{allowed}"
+    lines = [
+        "<!DOCTYPE html>",
+        '<html lang="en">',
+        "<head>",
+        '<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        f"<title>{escape(title)}</title>",
+        f"<style>{_STYLE}{style}</style>",
+        "</head>",
+        "<body>",
+        *body,
+        f'<p class="soft">anomseg {escape(__version__)}. Score: higher = more anomalous.</p>',
+        *([f"<script>{script}</script>"] if script else []),
+        "</body>",
+        "</html>",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
