@@ -26,6 +26,7 @@ COMMANDS = (
     "train",
     "samples",
     "evaluate",
+    "compare",
     "merge",
     "against",
     "submit",
@@ -100,7 +101,7 @@ def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     arguments = list(argv)
     overrides: list[str] = []
-    if arguments[:1] in (["train"], ["samples"]):
+    if arguments[:1] in (["train"], ["samples"], ["compare"]):
         from anomseg.cli.train import split_overrides
 
         arguments, overrides = split_overrides(arguments, import_module(f"anomseg.cli.{arguments[0]}").KNOWN)

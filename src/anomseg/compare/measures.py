@@ -1,0 +1,77 @@
+"""What a comparison of each task looks at: its headline figure, the columns beside it, the states it is paired from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anomseg.compare.config import Task
+from anomseg.errors import DataError
+from anomseg.evaluation.checkpoint import Checkpoint
+from anomseg.evaluation.states import FOLDER
+from anomseg.metrics import PerImage, paired_difference
+from anomseg.report.columns import CLASSES, COMPONENT, POOLED, Figure
+
+Limits = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What one task is judged by.
+
+    Attributes:
+        task: The task.
+        key: Name of the headline figure.
+        label: What tables call it.
+        columns: Figures of the table, the headline first.
+        load: Reads the state that figures are resampled from, out of a row's folder of results.
+        difference: Of two such states and a seed the headline difference, its interval, and why there is none.
+    """
+
+    task: Task
+    key: str
+    label: str
+    columns: Sequence[Figure]
+    load: Callable[[Path], Any]
+    difference: Callable[[Any, Any, int], tuple[float, Limits | None, str | None]]
+
+
+def load_images(folder: Path) -> PerImage:
+    """The per-frame histograms of a finished row.
+
+    Raises:
+        DataError: There are none.
+    """
+    found = Checkpoint(folder / FOLDER).read()
+    if found is None or "per_image" not in found[1]:
+        raise DataError(f"{folder} holds no finished evaluation")
+    return PerImage.load(found[1]["per_image"])
+
+
+def ap_difference(first: PerImage, second: PerImage, seed: int) -> tuple[float, Limits | None, str | None]:
+    """Difference in pooled AP on the same frames.
+
+    Raises:
+        DataError: The frames differ.
+    """
+    paired = paired_difference(first, second, seed=seed)
+    figures = paired.intervals.figures
+    return paired.difference["ap"], figures["ap"] if figures else None, paired.intervals.reason
+
+
+ANOMALY = Measure("anomaly", "ap", "AP", (*POOLED, *COMPONENT, *CLASSES), load_images, ap_difference)
+
+
+def measure_of(task: Task) -> Measure:
+    """What a task is judged by.
+
+    Example:
+        >>> measure_of("anomaly").label
+        'AP'
+    """
+    return MEASURES[task]
+
+
+MEASURES = {ANOMALY.task: ANOMALY}
