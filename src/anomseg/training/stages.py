@@ -19,6 +19,11 @@ STAGES.register(
     "compute the features of training crops once, for heads on a frozen encoder",
 )
 STAGES.register(
+    "folds",
+    "anomseg.training.folds_stage:FoldsStage",
+    "train a network for each part of the frames on all the others, and keep what it predicts there",
+)
+STAGES.register(
     "pans",
     "anomseg.detectors.pans.stage:PAnSStage",
     "train a network with a cosine classifier, whose prototypes are then compared with (PAnS)",
@@ -47,6 +52,11 @@ STAGES.register(
     "joint_outliers",
     "anomseg.detectors.synthetic_outliers.joint_stage:JointOutliersStage",
     "train a segmenter and a flow together, so that it doubts what the flow draws at the border of the data",
+)
+STAGES.register(
+    "synthesis",
+    "anomseg.detectors.synthcp.synthesis_stage:SynthesisStage",
+    "train a SPADE generator that renders layouts, against a discriminator (SynthCP)",
 )
 
 
