@@ -139,6 +139,7 @@ def predict_to_directory(
         roi=load_roi(roi),
         seed=seed,
         segmentation="png" in formats,
+        pictures="png" in formats,
         calibrated=calibrated,
     )
     done: list[str] = []

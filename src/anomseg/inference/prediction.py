@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,7 @@ from anomseg.types import UInt8Array
 _SUFFIXES = (
     ".npy", ".hdf5", "_overlay.png", "_mask.png", "_segmentation.png", "_open_set.png", "_open_set_labels.png"
 )  # fmt: skip
+_PICTURE = re.compile(r"_[a-z0-9_]{1,40}\.png")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,7 @@ class Prediction:
         roi: ``(H, W)`` bool, True inside the region of interest; None where that is the whole image.
         threshold: Score from which a pixel is an anomaly, where the prediction was told one; `mask` and `open_set`
             take it unless they are given another.
+        pictures: ``(H, W, 3)`` uint8 by name, what the detector shows besides, see `Detector.pictures`.
     """
 
     image: UInt8Array
@@ -80,6 +83,7 @@ class Prediction:
     name: str = "image"
     roi: BoolArray | None = None
     threshold: float | None = None
+    pictures: Mapping[str, UInt8Array] = field(default_factory=dict)
 
     @property
     def score_name(self) -> str:
@@ -216,7 +220,8 @@ class Prediction:
 
         ``npy`` and ``hdf5`` give the raw map; ``png`` gives the overlay, the segmentation and, with a threshold,
         the mask, the open-set map as a picture with a legend (``<name>_open_set.png``) and as a palette image whose
-        pixels are class numbers (``<name>_open_set_labels.png``). The sidecar ``<name>.json`` says what made them.
+        pixels are class numbers (``<name>_open_set_labels.png``), and what the detector shows besides
+        (``<name>_<picture>.png``). The sidecar ``<name>.json`` says what made them.
         Files of an earlier, different run that would contradict it are removed; those that no sidecar of ours lists
         are let be.
 
@@ -271,9 +276,12 @@ class Prediction:
                     write_picture(target("_open_set.png"), self.coloured_open_set(outputs.threshold))
                     labels = self.open_set(outputs.threshold)
                     write_segmentation(target("_open_set_labels.png"), labels, self.open_set_palette)
-        for suffix in _SUFFIXES:
-            if f"{name}{suffix}" in earlier and folder / f"{name}{suffix}" not in written:
-                (folder / f"{name}{suffix}").unlink(missing_ok=True)
+            for key, picture in self.pictures.items():
+                write_picture(target(_picture_suffix(key)), picture)
+        for file in earlier:
+            ours = file.startswith(name) and (file[len(name) :] in _SUFFIXES or _PICTURE.fullmatch(file[len(name) :]))
+            if ours and folder / file not in written:
+                (folder / file).unlink(missing_ok=True)
         write_json(sidecar, self.sidecar(outputs, [path.name for path in written]))
         return [*written, sidecar]
 
@@ -299,6 +307,18 @@ class Prediction:
     def _told_anomaly_class(self, outputs: Outputs) -> int | None:
         joint = outputs.threshold is not None and self.segmentation is not None and len(self.classes) < MOST_CLASSES
         return self.anomaly_class if joint else None
+
+
+def _picture_suffix(name: str) -> str:
+    """The end of the file of a detector's picture; no file of ours has it otherwise.
+
+    Raises:
+        CompatibilityError: The name is none for a file, or taken.
+    """
+    suffix = f"_{name}.png"
+    if not _PICTURE.fullmatch(suffix) or suffix in _SUFFIXES:
+        raise CompatibilityError(f"a detector's picture cannot be called {name!r}; use other letters of a-z, 0-9 and _")
+    return suffix
 
 
 def _listed_files(sidecar: Path) -> set[str]:

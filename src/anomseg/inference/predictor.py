@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,21 @@ from anomseg.segmenters.scene import Scene, make_scene
 from anomseg.types import UInt8Array
 
 MAX_INDEXED_CLASSES = 256
-Answer = tuple[np.ndarray, np.ndarray | None]  # scores (H, W) float32, class indices (H, W) uint8
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What network and detector say of one image.
+
+    Attributes:
+        scores: ``(H, W)`` float32.
+        classes: ``(H, W)`` uint8; None where nobody asked.
+        pictures: ``(H, W, 3)`` uint8 by name, see `Detector.pictures`.
+    """
+
+    scores: np.ndarray
+    classes: np.ndarray | None = None
+    pictures: Mapping[str, UInt8Array] = field(default_factory=dict)
 
 
 class Predictor:
@@ -36,6 +51,7 @@ class Predictor:
         roi: Region that counts.
         seed: Random passes are seeded by it and the frame's name, so order and resuming do not matter.
         segmentation: Also keep the predicted classes.
+        pictures: Also keep the pictures that the detector has.
         calibrated: Bring scores to the scale of the detector's calibration, in [0, 1).
         threshold: Score from which a pixel is an anomaly, for the predictions to remember; no result depends on it.
 
@@ -55,6 +71,7 @@ class Predictor:
         roi: Roi | None = None,
         seed: int = 0,
         segmentation: bool = True,
+        pictures: bool = True,
         calibrated: bool = False,
         threshold: float | None = None,
     ) -> None:
@@ -78,6 +95,7 @@ class Predictor:
         self.segmentation = (
             segmentation and self.segmenter is not None and 0 < len(self.segmenter.classes) <= MAX_INDEXED_CLASSES
         )
+        self.pictures = pictures
         self.scale = calibration_of(detector) if calibrated else None
         if calibrated and self.scale is None:
             raise CompatibilityError(
@@ -163,12 +181,16 @@ class Predictor:
             with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
                 torch.manual_seed(frame_seed(self.seed, part.frame_ids))
                 maps = anomaly_maps(self.detector, part)
-            classes = None
+            classes, pictures = None, {}
             if self.segmentation:
                 with torch.inference_mode():
                     classes = part.prediction().to("cpu", torch.uint8).numpy()
+            if self.pictures:
+                with torch.inference_mode():
+                    pictures = {key: one.cpu().numpy() for key, one in self.detector.pictures(part).items()}
             for index, row in enumerate(rows):
-                scored[row] = (maps[index].numpy(), None if classes is None else classes[index])
+                own = {key: one[index] for key, one in pictures.items()}
+                scored[row] = Answer(maps[index].numpy(), None if classes is None else classes[index], own)
         return [scored[row] for row in range(len(scene.frame_ids))]
 
     def _prediction(
@@ -179,7 +201,7 @@ class Predictor:
         answer: Answer,
         seconds: float,
     ) -> Prediction:
-        scores, classes = answer
+        scores, classes = answer.scores, answer.classes
         height, width = image.shape[:2]
         check_scores(scores, (height, width), source.name, self.detector.registry_name)
         if self.scale is not None:
@@ -200,6 +222,7 @@ class Predictor:
             name=source.name,
             roi=inside,
             threshold=self.threshold,
+            pictures=answer.pictures,
         )
 
 
