@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,16 @@ _AGAIN = "train the generator again"
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def save_generator(generator: nn.Module, folder: str | Path, meta: Mapping[str, Any] | None = None) -> None:
+class Optioned(Protocol):
+    """A network that knows the options it was built of."""
+
+    options: dict[str, Any]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its weights."""
+
+
+def save_generator(generator: Optioned, folder: str | Path, meta: Mapping[str, Any] | None = None) -> None:
     """Write a generator so that `load_generator` gives it back bit for bit.
 
     Args:
@@ -35,7 +44,7 @@ def save_generator(generator: nn.Module, folder: str | Path, meta: Mapping[str, 
     """
     from safetensors.torch import save  # noqa: PLC0415 - kept out of start-up
 
-    options, record = dict(generator.options), dict(meta or {})  # type: ignore[call-overload]
+    options, record = generator.options, dict(meta or {})
     names = record.get("classes")
     if names is not None and len(names) != options["classes"]:
         raise CompatibilityError(
