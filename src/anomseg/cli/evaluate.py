@@ -30,6 +30,19 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="see 'anomseg list benchmarks'; folder takes options: \"folder:images=photos;masks=gt;values=0:0,255:1\"",
     )
     parser.add_argument("--root", type=str, required=True, help="folder of its data")
+    parser.add_argument(
+        "--task",
+        type=str,
+        default="anomaly",
+        help="anomaly: does the score find what no class explains; failure: does it find where the network's own "
+        "segmentation is wrong, on frames with class maps",
+    )
+    parser.add_argument(
+        "--unknown",
+        type=str,
+        default="void",
+        help="with --task failure, pixels that the network has no class for: void, or wrong whatever is predicted",
+    )
     # On the processor shards are bit-equal to one run wherever they ran.
     add_network(parser, default=None, device="cpu")
     parser.add_argument("--detector", type=str, action="append", help=DETECTOR_HELP)
@@ -81,6 +94,8 @@ def run(options: Namespace) -> int:
     """Evaluate, report, and say whether frames were skipped."""
     from anomseg.benchmarks import PROTOCOLS
 
+    if options.unknown != "void" and options.task != "failure":
+        raise ConfigError("--unknown goes with --task failure; leave it out")
     if options.scores and (options.detector or options.segmenter):
         raise ConfigError("--scores takes the place of --segmenter and --detector; leave these out")
     if options.shard and options.protocol == "all":
@@ -133,6 +148,8 @@ def _evaluate(options: Namespace, subject: dict[str, Any], protocol: str, out: P
         limit=options.limit,
         bands=_parse_bands(options.band),
         open_set_from=options.open_set_from,
+        task=options.task,
+        unknown=options.unknown,
     )
     device = find_device(options.device)
     with Progress(f"evaluating on {options.benchmark}", options.quiet) as progress:

@@ -62,7 +62,7 @@ def anomaly_card(header: Mapping[str, Any], folder: str, state: DetectorState, s
     figures = [row for row in state.per_image.figures() if row.ap is not None]
     detector = header["detectors"][folder]
     card = {
-        **_shared(header, "anomaly"),
+        **shared_part(header, "anomaly"),
         "folder": folder,
         "detector": detector,
         "frames": len(state.frames),
@@ -81,10 +81,10 @@ def anomaly_card(header: Mapping[str, Any], folder: str, state: DetectorState, s
         "bands": band_cards(state.bands, seed),
         **_paste_control(state, seed),
         "parameter_counts": (header.get("parameter_counts") or {}).get(folder),
-        "skipped": _listed(state.skipped, header["frame_order"]),
+        "skipped": listed(state.skipped, header["frame_order"]),
         "dropped_clean_frames": len(state.dropped),
-        "seconds": _seconds(state.seconds),
-        "frames_per_second": _rate(len(state.frames), state.seconds.get("total", 0.0)),
+        "seconds": rounded_seconds(state.seconds),
+        "frames_per_second": frame_rate(len(state.frames), state.seconds.get("total", 0.0)),
     }
     if result and header["protocol"]["aggregation"] == "per_image":
         card |= _interval_part(intervals_of_means(figures, seed=seed))
@@ -99,10 +99,10 @@ def segmentation_card(header: Mapping[str, Any], skipped: Mapping[str, str]) -> 
     frames = header["segmentation"]["frames"] if header["segmentation"] else 0
     return plain(
         {
-            **_shared(header, "segmentation"),
+            **shared_part(header, "segmentation"),
             "detector": None,
             "frames": frames,
-            "skipped": _listed(skipped, header["frame_order"]),
+            "skipped": listed(skipped, header["frame_order"]),
         }
     )
 
@@ -165,7 +165,8 @@ def per_image_csv(state: DetectorState, frames: Sequence[str]) -> str:
     return stream.getvalue()
 
 
-def _shared(header: Mapping[str, Any], task: str) -> dict[str, Any]:
+def shared_part(header: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """What all cards of a run begin with."""
     return {"schema": SCHEMA, "library_version": __version__, "task": task, **{name: header[name] for name in _SHARED}}
 
 
@@ -228,13 +229,16 @@ def _difference(state: DetectorState, control: DetectorState, seed: int) -> dict
     }
 
 
-def _listed(skipped: Mapping[str, str], order: Sequence[str]) -> list[dict[str, str]]:
+def listed(skipped: Mapping[str, str], order: Sequence[str]) -> list[dict[str, str]]:
+    """Frames that could not be counted and why, in the order of the run."""
     return [{"frame": frame, "reason": skipped[frame]} for frame in order if frame in skipped]
 
 
-def _seconds(seconds: Mapping[str, float]) -> dict[str, float]:
+def rounded_seconds(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Wall seconds by kind of work."""
     return {kind: round(seconds.get(kind, 0.0), 4) for kind in ("forward", "score", "metrics", "total")}
 
 
-def _rate(frames: int, seconds: float) -> float | None:
+def frame_rate(frames: int, seconds: float) -> float | None:
+    """Frames a second; None where nothing was measured."""
     return round(frames / seconds, 4) if frames and seconds > 0 and math.isfinite(seconds) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -16,6 +16,8 @@ from anomseg.data.pasted import has_control
 from anomseg.errors import DataError
 from anomseg.evaluation.bands import BandState
 from anomseg.evaluation.class_state import ClassState
+from anomseg.evaluation.failure.judging import Unknown
+from anomseg.evaluation.failure.state import FailureState
 from anomseg.evaluation.finish import Outcome
 from anomseg.evaluation.halves import second_half
 from anomseg.evaluation.maps import LabelCache, MapCache
@@ -29,7 +31,7 @@ from anomseg.evaluation.segmentation import SegmentationState
 from anomseg.evaluation.sources import FolderSource, MapSource, NetworkSource
 from anomseg.evaluation.states import DetectorState, memory_each
 from anomseg.inference.predictor import find_device
-from anomseg.metrics import JudgedImages, PerImage, PixelCurve
+from anomseg.metrics import FailureDetection, JudgedImages, PerImage, PixelCurve
 from anomseg.segmenters import load_segmenter
 from anomseg.segmenters.base import Size
 
@@ -59,6 +61,8 @@ def evaluate(
     open_set_from: str | Path | None = None,
     on_progress: Progress = silent,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    task: Literal["anomaly", "failure"] = "anomaly",
+    unknown: Unknown = "void",
 ) -> list[dict[str, Any]]:
     """Evaluate detectors, which share each forward pass, or a folder of anybody's maps.
 
@@ -92,6 +96,10 @@ def evaluate(
             open-set figures also use.
         on_progress: Called after each frame.
         checkpoint_seconds: How often states are written.
+        task: ``anomaly``: does the score find what no class explains; ``failure``: does what `Detector.assess` says
+            find where the network's segmentation is wrong.
+        unknown: What pixels count as in the task ``failure`` that the network has no class for: ``void``, or ``wrong``
+            whatever is predicted there.
 
     Returns:
         One card a detector, as written to ``metrics.json``; none for a shard.
@@ -119,6 +127,8 @@ def evaluate(
         scores=scores,
         bands=bands,
         open_set_from=open_set_from,
+        task=task,
+        unknown=unknown,
     )
     target = find_device(device, plan.segmenter)
     if out is None:
@@ -147,7 +157,7 @@ def run_plan(
 ) -> list[dict[str, Any]]:
     """Carry out a run that `make_plan` settled; see `evaluate` for the arguments, the result and the errors."""
     resumed = claim(out, plan.record, overwrite=overwrite)
-    states = load_states(plan, out)
+    states, failures = load_states(plan, out), load_failures(plan, out)
     segmentation = None
     if plan.table is not None:
         segmentation = SegmentationState.load(out, plan.table) or SegmentationState(plan.table)
@@ -155,9 +165,9 @@ def run_plan(
         out,
         plan.own_frames,
         open_source(plan, device),
-        states,
+        {**states, **failures},
         segmentation,
-        plan.judges,
+        {**plan.judges, **plan.failure_judges},
         clean_frames=plan.protocol.clean_images,
         components=plan.task == "anomaly" and plan.protocol.components,
         keep_maps=keep_maps,
@@ -166,13 +176,13 @@ def run_plan(
     ).run()
     if plan.shard is not None:
         return []
-    outcome = Outcome(out, plan.content, states, segmentation)
+    outcome = Outcome(out, plan.content, states, segmentation, failures)
     try:
         cards = outcome.finish(
             lambda folder, frame: MapCache(out / folder).read(frame), LabelCache(out).read, on_progress
         )
     except DataError:
-        if not resumed and not any(state.evaluable for state in states.values()):
+        if not resumed and not failures and not any(state.evaluable for state in states.values()):
             release(out, plan.record)
         raise
     if not keep_maps:
@@ -191,6 +201,17 @@ def load_states(plan: Plan, out: Path) -> dict[str, DetectorState]:
         state.no_classes = plan.why_no_classes(folder) or state.no_classes
         states[folder] = state
     return states
+
+
+def load_failures(plan: Plan, out: Path) -> dict[str, FailureState]:
+    """The states of all detectors of a failure run: those on disk, else empty ones."""
+    memory = memory_each(len(plan.folders))
+    rules = (plan.protocol.fpr_rule, plan.protocol.ap_rule)
+    return {
+        folder: FailureState.load(out / folder, memory)
+        or FailureState(judge.table.network.names, FailureDetection(*rules, memory))
+        for folder, judge in plan.failure_judges.items()
+    }
 
 
 def _empty_state(plan: Plan, folder: str, memory: int) -> DetectorState:
@@ -242,5 +263,6 @@ def open_source(plan: Plan, device: torch.device | str, *, segment: bool = False
         torch.device(device),
         seed=plan.seed,
         segment=segment,
-        judged=frozenset(plan.judges),
+        judged=frozenset((*plan.judges, *plan.failure_judges)),
+        assess=plan.task == "failure",
     )

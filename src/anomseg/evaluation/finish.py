@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from anomseg.errors import DataError
 from anomseg.evaluation.cards import anomaly_card, compare_to_controls, segmentation_card, write_card
 from anomseg.evaluation.components import LabelReader, MapReader, score_components
+from anomseg.evaluation.failure.card import finish_failures
+from anomseg.evaluation.failure.state import FailureState
 from anomseg.evaluation.progress import Progress, silent
 from anomseg.evaluation.run_folder import identity_of
 from anomseg.evaluation.segmentation import FOLDER as SEGMENTATION_FOLDER
@@ -26,6 +28,7 @@ class Outcome:
         content: The run's description, as ``run.json`` has it.
         states: States by folder.
         segmentation: Closed-set state, if any.
+        failures: States by folder of a run of failure detection.
         shards: How many shards the frames were evaluated in.
     """
 
@@ -33,6 +36,7 @@ class Outcome:
     content: Mapping[str, Any]
     states: Mapping[str, DetectorState]
     segmentation: SegmentationState | None
+    failures: Mapping[str, FailureState] = field(default_factory=dict)
     shards: int = 1
 
     def finish(
@@ -59,6 +63,8 @@ class Outcome:
             "segmentation": self.segmentation.card() if self.segmentation else None,
             "frame_order": order,
         }
+        if self.failures:
+            return finish_failures(self.out, header, self.failures, order)
         if not self.states:
             return [self._segmentation_only(header, order)]
         self._check_evaluable()

@@ -14,8 +14,10 @@ from anomseg.data import ValueTable, frame_fingerprint
 from anomseg.data.label_mapping import concepts_of
 from anomseg.detectors import Detector, network_of, resolve_detector, seen_frames, segmenter_matches
 from anomseg.detectors.sharing import share_networks
-from anomseg.errors import CompatibilityError, ConfigError, DataError, FrameError
+from anomseg.errors import CompatibilityError, ConfigError, DataError, FrameError, unknown_name
 from anomseg.evaluation.class_table import ClassTable
+from anomseg.evaluation.failure.judging import FailureJudge, Unknown
+from anomseg.evaluation.failure.planning import failure_frames, failure_judges, failure_protocol, refuse_options
 from anomseg.evaluation.judging import Comparison, Judge, known_classes
 from anomseg.evaluation.maps import LABELS_FOLDER
 from anomseg.evaluation.outside_threshold import thresholds_from
@@ -31,7 +33,7 @@ from anomseg.segmenters import Segmenter
 from anomseg.segmenters.base import Size
 from anomseg.types import Frame
 
-Task = Literal["anomaly", "segmentation"]
+Task = Literal["anomaly", "segmentation", "failure"]
 Detectors = Mapping[str, Detector] | Sequence[Detector | str | Path]
 
 
@@ -43,7 +45,8 @@ class Plan:
         benchmark: Name as the user wrote it.
         protocol: The rules, with the split in force.
         frames: All frames of the run.
-        task: ``anomaly``, or ``segmentation`` where the frames have classes but nothing that is anomalous.
+        task: ``anomaly``, or ``segmentation`` where the frames have classes but nothing that is anomalous; ``failure``
+            where it was asked for.
         segmenter: The network given.
         detectors: Detectors by their folder in the results.
         scores: A folder of maps in place of network and detectors.
@@ -53,6 +56,7 @@ class Plan:
         shard: ``(index, count)``; None for all frames.
         content: Everything that decides the figures, JSON-ready.
         judges: For each detector whose network's classes compare with the frames', by folder, who compares them.
+        failure_judges: By folder, who tells right from wrong in the task of failure detection; empty in others.
     """
 
     benchmark: str
@@ -68,6 +72,7 @@ class Plan:
     shard: Shard | None
     content: Mapping[str, Any]
     judges: Mapping[str, Judge] = field(default_factory=dict)
+    failure_judges: Mapping[str, FailureJudge] = field(default_factory=dict)
 
     def known_classes(self, folder: str) -> tuple[int, ...]:
         """The data set's classes over which a detector's means are taken; see `judging.known_classes`."""
@@ -126,6 +131,8 @@ def make_plan(
     scores: str | Path | ScoresDirectory | None = None,
     bands: Sequence[int] = (),
     open_set_from: str | Path | None = None,
+    task: Literal["anomaly", "failure"] = "anomaly",
+    unknown: Unknown = "void",
 ) -> Plan:
     """Settle a run; see `anomseg.evaluation.evaluate` for the arguments.
 
@@ -144,13 +151,20 @@ def make_plan(
     )
     source = ScoresDirectory(scores) if isinstance(scores, str | Path) else scores
     network = None if source else segmenter
-    task = _task(bench, frames, network, rules.split)
+    kind: Task = "failure"
+    if task == "failure":
+        refuse_options(scores=source is not None, bands=bool(bands), open_set_from=open_set_from is not None)
+        frames, rules = failure_frames(bench, frames, rules.split), failure_protocol(rules, bench, held_out, unknown)
+    elif task == "anomaly":
+        kind = _task(bench, frames, network, rules.split)
+    else:
+        raise unknown_name("task", task, ("anomaly", "failure"))
     compare = Comparison(bench.spec.label_space, frames)
     table = compare.table(network)
-    named = {} if source or task == "segmentation" else name_detectors(detectors)
+    named = {} if source or kind == "segmentation" else name_detectors(detectors)
     fingerprints = {frame.id: _fingerprint(frame) for frame in frames}
     working = size or rules.resize
-    if task == "anomaly" and source is None:
+    if kind != "segmentation" and source is None:
         _check_detectors(named, network)
     cards = (
         {safe_name(source.name): source.card([frame.id for frame in frames])}
@@ -164,7 +178,7 @@ def make_plan(
             "benchmark": str(benchmark) if isinstance(benchmark, str) else bench.name,
             "split": rules.split,
             "held_out": list(held_out),
-            "task": task,
+            "task": kind,
             "protocol": rules.as_dict(),
             "segmenter": identity,
             "detectors": cards,
@@ -179,18 +193,23 @@ def make_plan(
     )
     # What is not asked for leaves no trace, so that runs without it keep their identity.
     if bands:
-        content["bands"] = _checked_bands(bands, task)
+        content["bands"] = _checked_bands(bands, kind)
     if open_set_from is not None:
-        if task == "segmentation" or source is not None:
+        if kind == "segmentation" or source is not None:
             raise ConfigError(
                 "a threshold of another run goes with detectors on a network and frames with anomalies; leave "
                 "--open-set-from out"
             )
         content["open_set_from"] = plain(thresholds_from(open_set_from, content))
     share_networks(named.values(), network)  # cards say what was given; what is equal runs once
-    judges = compare.judges({name: network_of(detector, network) for name, detector in named.items()})
+    networks = {name: network_of(detector, network) for name, detector in named.items()}
+    judges = compare.judges(networks) if kind == "anomaly" else {}
+    tellers = failure_judges(compare, networks, bench, unknown) if kind == "failure" else {}
+    if tellers:
+        content["unscored_classes"] = {name: list(judge.unscored) for name, judge in tellers.items()}
     return Plan(
-        content["benchmark"], rules, frames, task, network, named, source, table, working, seed, shard, content, judges
+        content["benchmark"], rules, frames, kind, network, named, source, table, working, seed, shard, content, judges,
+        tellers,
     )  # fmt: skip
 
 

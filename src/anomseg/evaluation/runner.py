@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from anomseg.data.pasted import control_map
 from anomseg.errors import AnomsegError, FrameError
-from anomseg.evaluation.judging import Judge, Judgement
+from anomseg.evaluation.frame_state import FrameJudge, FrameState
 from anomseg.evaluation.maps import LabelCache, MapCache
 from anomseg.evaluation.progress import Progress, silent
 from anomseg.evaluation.segmentation import SegmentationState
 from anomseg.evaluation.sources import Answer, MapSource, Sample
-from anomseg.evaluation.states import DetectorState
 from anomseg.inference import Prefetch
 from anomseg.types import ANOMALY, VOID, Frame, UInt8Array
 
@@ -63,9 +63,9 @@ class Runner:
     out: Path
     frames: Sequence[Frame]
     source: MapSource
-    states: Mapping[str, DetectorState]
+    states: Mapping[str, FrameState]
     segmentation: SegmentationState | None = None
-    judges: Mapping[str, Judge] = field(default_factory=dict)
+    judges: Mapping[str, FrameJudge] = field(default_factory=dict)
     clean_frames: str = "keep"
     components: bool = False
     keep_maps: bool = False
@@ -127,7 +127,7 @@ class Runner:
     def _lacking(self, frame_id: str) -> list[str]:
         return [folder for folder, state in self.states.items() if not self._complete(folder, state, frame_id)]
 
-    def _complete(self, folder: str, state: DetectorState, frame_id: str) -> bool:
+    def _complete(self, folder: str, state: FrameState, frame_id: str) -> bool:
         if frame_id in state.dropped:
             return True
         if frame_id not in state.frames:
@@ -135,20 +135,20 @@ class Runner:
         mapped = not self._needs_map(state) or frame_id in MapCache(self.out / folder)
         return mapped and (not self._needs_label(state) or frame_id in LabelCache(self.out))
 
-    def _needs_map(self, state: DetectorState) -> bool:
-        return self.keep_maps or self._needs_label(state)
+    def _needs_map(self, state: FrameState) -> bool:
+        return (self.keep_maps and state.has_maps) or self._needs_label(state)
 
-    def _needs_label(self, state: DetectorState) -> bool:
-        return self.components and state.component is None
+    def _needs_label(self, state: FrameState) -> bool:
+        return self.components and state.lacks_second_pass
 
     def _segments(self, frame: Frame) -> bool:
         return self.segmentation is not None and frame.has_classes and frame.id not in self.segmentation.frames
 
     def _judges(self, folder: str) -> bool:
-        return folder in self.judges and self.states[folder].classes is not None
+        return folder in self.judges and self.states[folder].wants_judgement
 
     def _controls(self, frame_id: str) -> bool:
-        return any(self.states[folder].paste_control is not None for folder in self._lacking(frame_id))
+        return any(self.states[folder].wants_control for folder in self._lacking(frame_id))
 
     def _load(self, frame: Frame) -> Loaded:
         if not frame.has_label and not self._segments(frame):
@@ -185,7 +185,7 @@ class Runner:
             folders = []
         if folders and self.components and loaded.label is not None and frame.id not in LabelCache(self.out):
             LabelCache(self.out).write(frame.id, loaded.label)
-        judgements: dict[tuple[int, int], Judgement] = {}
+        judgements: dict[tuple[int, int], Any] = {}
         for answer in self.source.answers(loaded.sample, folders):
             self._count(frame, answer, loaded, judgements)
         if self.segmentation is not None and loaded.classes is not None and self._segments(frame):
@@ -193,28 +193,25 @@ class Runner:
             if prediction is not None:
                 self.segmentation.update(frame, prediction, loaded.classes)
 
-    def _count(
-        self, frame: Frame, answer: Answer, loaded: Loaded, judgements: dict[tuple[int, int], Judgement]
-    ) -> None:
+    def _count(self, frame: Frame, answer: Answer, loaded: Loaded, judgements: dict[tuple[int, int], Any]) -> None:
         state, label = self.states[answer.folder], loaded.label
         assert label is not None  # noqa: S101 - no folder is asked for without a label
         state.add_seconds("forward", answer.forward)
-        if answer.error is not None or answer.score is None:
+        if answer.error is not None:
             state.skip(frame.id, str(answer.error))
             return
         state.add_seconds("score", answer.seconds)
         start = time.perf_counter()
         # The map first: a frame that the state counts must have its map for the second pass.
-        if self._needs_map(state) or (self.components and frame.id not in state.frames):
+        wanted = self._needs_map(state) or (self.components and frame.id not in state.frames)
+        if wanted and answer.score is not None:
             MapCache(self.out / answer.folder).write(frame.id, answer.score)
         if frame.id not in state.frames:
             judged = self._judged(answer.folder, loaded, judgements)
-            state.update(frame, answer.score, label, *judged, loaded.pasted)
+            state.count(frame, answer, label, *judged, loaded.pasted)
         state.add_seconds("metrics", time.perf_counter() - start)
 
-    def _judged(
-        self, folder: str, loaded: Loaded, judgements: dict[tuple[int, int], Judgement]
-    ) -> tuple[Judgement | None, Judgement | None]:
+    def _judged(self, folder: str, loaded: Loaded, judgements: dict[tuple[int, int], Any]) -> tuple[Any, Any]:
         """What the class maps of a detector's network and of its own say; the former once for each network."""
         if not self._judges(folder) or loaded.label is None:
             return None, None

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from anomseg.benchmarks import get_benchmark
 from anomseg.errors import ConfigError, DataError
 from anomseg.evaluation.class_table import class_table
+from anomseg.evaluation.failure.state import FailureState
 from anomseg.evaluation.finish import Outcome
 from anomseg.evaluation.maps import LabelCache, MapCache
 from anomseg.evaluation.progress import Progress, silent
 from anomseg.evaluation.run_folder import RunRecord, claim, differences, read_record
 from anomseg.evaluation.segmentation import SegmentationState
 from anomseg.evaluation.states import DetectorState, check_complete, memory_each
+
+State = TypeVar("State", DetectorState, FailureState)
 
 
 def merge(
@@ -46,28 +50,31 @@ def merge(
     folders, target = [Path(directory) for directory in directories], Path(out)
     records = _records(folders)
     content = records[0].content
-    states = {name: _merged(name, folders, len(content["detectors"])) for name in _detectors(content)}
+    memory = memory_each(len(content["detectors"]) * (len(folders) + 1))
+    load, load_failure = partial(DetectorState.load, memory=memory), partial(FailureState.load, memory=memory)
+    states = {name: _merged(name, folders, load) for name in _detectors(content, "anomaly")}
+    failures = {name: _merged(name, folders, load_failure) for name in _detectors(content, "failure")}
     segmentation = _merged_segmentation(folders, content)
     expected = list(content["frames"])
-    check_complete(states, expected)
-    if not states and segmentation is not None:
+    check_complete({**states, **failures}, expected)
+    if not states and not failures and segmentation is not None:
         segmentation.check_complete(expected)
     claim(target, RunRecord(content, records[0].folders, merged_from=len(folders)), overwrite=overwrite)
-    for name, state in states.items():
+    for name, state in {**states, **failures}.items():
         state.save(target / name)
     if segmentation is not None:
         segmentation.save(target)
-    caches = {name: [MapCache(folder / name) for folder in folders] for name in states}
+    caches = {name: [MapCache(folder / name) for folder in folders] for name in (*states, *failures)}
     labels = [LabelCache(folder) for folder in folders]
-    outcome = Outcome(target, content, states, segmentation, shards=len(folders))
+    outcome = Outcome(target, content, states, segmentation, failures, shards=len(folders))
     cards = outcome.finish(
         lambda name, frame: _holder(caches[name], frame).read(frame),
         lambda frame: _holder(labels, frame).read(frame),
         on_progress,
     )
     if keep_maps:
-        for name, state in states.items():
-            for frame in sorted(state.frames):
+        for name, state in {**states, **failures}.items():
+            for frame in sorted(state.frames) if state.has_maps else ():
                 MapCache(target / name).write(frame, _holder(caches[name], frame).read(frame))
     return cards
 
@@ -89,14 +96,14 @@ def _records(folders: Sequence[Path]) -> list[RunRecord]:
     return records
 
 
-def _detectors(content: Any) -> list[str]:
-    return list(content["detectors"]) if content["task"] == "anomaly" else []
+def _detectors(content: Any, task: str) -> list[str]:
+    return list(content["detectors"]) if content["task"] == task else []
 
 
-def _merged(name: str, folders: Sequence[Path], detectors: int) -> DetectorState:
+def _merged(name: str, folders: Sequence[Path], load: Callable[[Path], State | None]) -> State:
     parts = []
     for folder in folders:
-        state = DetectorState.load(folder / name, memory_each(detectors * (len(folders) + 1)))
+        state = load(folder / name)
         if state is None:
             raise DataError(f"{folder} has no state of {name}; finish that shard first")
         parts.append(state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,10 +16,11 @@ from anomseg.detectors import Detector, anomaly_maps, network_of
 from anomseg.detectors.seeding import frame_seed
 from anomseg.errors import CompatibilityError, ConfigError, FrameError
 from anomseg.evaluation.scores_dir import ScoresDirectory
+from anomseg.inference.assessing import assess_images
 from anomseg.inference.predictor import check_scores
 from anomseg.segmenters import Scene, Segmenter, make_scene
 from anomseg.segmenters.base import Size
-from anomseg.types import Needs, UInt8Array
+from anomseg.types import Measure, Needs, UInt8Array
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,13 @@ class Answer:
 
     Attributes:
         folder: The detector's folder in the results, which names it within the run.
-        score: ``(H, W)`` float32; None where it failed.
+        score: ``(H, W)`` float32; None where it failed, or gives no map when it is asked to assess.
         error: Why it failed.
         forward: Seconds of the forward passes that it shares with other detectors.
         seconds: Seconds of its own.
+        quality: ``(C,)`` float32 expected overlap of each class of its network; None where it was not asked for or is
+            not given.
+        measure: The overlap that is meant.
     """
 
     folder: str
@@ -54,6 +58,8 @@ class Answer:
     error: FrameError | None = None
     forward: float = 0.0
     seconds: float = 0.0
+    quality: NDArray[np.float32] | None = None
+    measure: Measure = "iou"
 
 
 class MapSource(Protocol):
@@ -87,6 +93,7 @@ class NetworkSource:
         seed: Of detectors that sample.
         segment: The network's own class map is wanted too.
         judged: Detectors whose network's class map is wanted beside their own map.
+        assess: Detectors are asked where the segmentation is wrong, not what is anomalous.
     """
 
     detectors: Mapping[str, Detector]
@@ -96,6 +103,7 @@ class NetworkSource:
     seed: int = 0
     segment: bool = False
     judged: frozenset[str] = frozenset()
+    assess: bool = False
     reads_images: bool = field(default=True, init=False)
     _scenes: dict[int, Scene] = field(default_factory=dict, init=False)
     _predictions: dict[int, UInt8Array] = field(default_factory=dict, init=False)
@@ -142,19 +150,23 @@ class NetworkSource:
             network = self.networks[name]
             start = time.perf_counter()
             try:
-                score = self._score(name, scenes[id(network)])
-                check_scores(score, sample.size, sample.frame_id, name)
+                answer = self._ask(name, scenes[id(network)])
+                if answer.score is not None:
+                    check_scores(answer.score, sample.size, sample.frame_id, name)
             except FrameError as error:
                 yield Answer(name, error=error, forward=forward[id(network)])
                 continue
-            yield Answer(name, score, None, forward[id(network)], time.perf_counter() - start)
+            yield replace(answer, forward=forward[id(network)], seconds=time.perf_counter() - start)
 
-    def _score(self, name: str, scene: Scene) -> NDArray[np.float32]:
+    def _ask(self, name: str, scene: Scene) -> Answer:
         # Detectors that sample must give the same map in any shard and after any interruption.
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(frame_seed(self.seed, scene.frame_ids))
+            if self.assess:
+                found = assess_images(self.detectors[name], scene)[0]
+                return Answer(name, found.error_map, quality=found.class_quality, measure=found.measure)
             score = anomaly_maps(self.detectors[name], scene)[0].numpy()
-        return np.ascontiguousarray(score, dtype=np.float32)
+        return Answer(name, np.ascontiguousarray(score, dtype=np.float32))
 
     def _scene_of(self, network: Segmenter | None, sample: Sample, folders: Sequence[str]) -> Scene:
         image = sample.image
@@ -202,12 +214,14 @@ class NetworkSource:
     def own_segmentation(self, folder: str) -> UInt8Array | None:
         """The class map ``(H, W)`` uint8 that a detector gives itself for the frame last asked about.
 
+        None where it has none, and where it was asked to assess the network's.
+
         Raises:
             CompatibilityError: It is not of the image's size, or names classes that its network has not.
             ConfigError: The device has too little memory for the frame.
         """
         detector, network = self.detectors[folder], self.networks[folder]
-        if not detector.segments or network is None:
+        if not detector.segments or network is None or self.assess:
             return None
         scene = self._scenes[id(network)]
         with self._enough_memory(scene.frame_ids[0]), torch.inference_mode():

@@ -15,8 +15,10 @@ from anomseg.errors import CompatibilityError, DataError
 from anomseg.evaluation.bands import BandState
 from anomseg.evaluation.checkpoint import Checkpoint
 from anomseg.evaluation.class_state import ClassState
+from anomseg.evaluation.frame_state import FrameState
 from anomseg.evaluation.judging import Judgement
 from anomseg.evaluation.paste_control import PasteControl
+from anomseg.evaluation.sources import Answer
 from anomseg.metrics import ComponentScore, PerImage, PixelCurve, PixelResult, count_scores
 from anomseg.types import Frame, UInt8Array
 
@@ -71,6 +73,26 @@ class DetectorState:
         return self._frames
 
     @property
+    def wants_judgement(self) -> bool:
+        """Whether it counts what the network's class map says of a frame."""
+        return self.classes is not None
+
+    @property
+    def wants_control(self) -> bool:
+        """Whether it counts pasted inliers."""
+        return self.paste_control is not None
+
+    @property
+    def has_maps(self) -> bool:
+        """Its figures are all of maps."""
+        return True
+
+    @property
+    def lacks_second_pass(self) -> bool:
+        """Whether component figures, where they are wanted, are still to be made."""
+        return self.component is None
+
+    @property
     def evaluable(self) -> bool:
         """Whether both anomalous and inlier pixels were counted, so that the figures exist."""
         rows = self.per_image.figures()
@@ -86,6 +108,23 @@ class DetectorState:
         if self._result is None:
             self._result = self.curve.compute()
         return self._result
+
+    def count(
+        self,
+        frame: Frame,
+        answer: Answer,
+        label: UInt8Array,
+        judgement: Judgement | None = None,
+        own: Judgement | None = None,
+        control: tuple[UInt8Array, UInt8Array] | None = None,
+    ) -> None:
+        """Count a detector's answer on one frame, see `update`.
+
+        Raises:
+            FrameError: The map cannot be used; the state is unchanged.
+        """
+        assert answer.score is not None  # noqa: S101 - a source that is asked for scores gives them or an error
+        self.update(frame, answer.score, label, judgement, own, control)
 
     def update(
         self,
@@ -231,7 +270,7 @@ def memory_each(detectors: int) -> int:
     return min(512 << 20, MEMORY // max(1, detectors))
 
 
-def check_complete(states: Mapping[str, DetectorState], expected: Sequence[str]) -> None:
+def check_complete(states: Mapping[str, FrameState], expected: Sequence[str]) -> None:
     """Refuse states that lack frames.
 
     Raises:
