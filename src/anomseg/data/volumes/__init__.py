@@ -1,0 +1,19 @@
+"""Volumes: CT with predicted and true masks, from files, from generated phantoms, and on one working grid."""
+
+from anomseg.data.volumes.case import FOREGROUND, Case, Mask, Volume, with_targets
+from anomseg.data.volumes.catalog import CASES, load_cases
+from anomseg.data.volumes.grid import WorkingGrid, resample
+from anomseg.data.volumes.overlap import dice_overlap
+
+__all__ = [
+    "CASES",
+    "FOREGROUND",
+    "Case",
+    "Mask",
+    "Volume",
+    "WorkingGrid",
+    "dice_overlap",
+    "load_cases",
+    "resample",
+    "with_targets",
+]
