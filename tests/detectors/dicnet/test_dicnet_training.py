@@ -250,6 +250,7 @@ stages:
         ({"stages.student.module.widht": 3}, "did you mean 'width'"),
         ({"stages.student.module.teacher_norm": "batch"}, "teacher_norm"),
         ({"stages.student.module.smooth": 2}, "smooth is an odd number"),
+        ({"stages.student.module.by_place": -8}, "by_place must be a number"),
         ({"stages.student.module.encoder": "resnet18", "stages.student.module.hidden": 8}, "hidden is 0 or"),
         ({"stages.student.gives": "segmenter"}, "gives: detector"),
         ({"stages.features.module.start": None}, "features.module.start"),
@@ -284,3 +285,26 @@ def test_the_recipe_with_the_score_of_ours_learns_by_the_published_loss(trained,
     assert (published.distance, published.activated, published.smooth, published.student.hidden) == ("mse", False, 1, 0)
     assert (ours.distance, ours.activated, ours.smooth, ours.student.hidden) == ("max", True, 3, 256)
     assert maps_of(place / "activated").isfinite().all()
+
+
+def test_the_stage_learns_what_is_usual_by_place_of_its_own_images(trained, place):
+    summary = train(
+        "camvid-dicnet", place / "placed", overrides(place, **{"stages.student.module.by_place": 4}), quiet=True
+    )
+    plain, placed = load_detector(trained[0]), load_detector(place / "placed")
+    assert placed.student.fingerprint() == plain.student.fingerprint()
+    assert placed.fitted_on["fingerprints"] == plain.fitted_on["fingerprints"]
+    assert placed.fitted_on["by_place"]["frames"] == 4
+    assert placed.fitted_on["training"]["steps"] == summary["steps"]
+    assert placed.by_place == 4
+    scenes = [make_scene([frame.image()], [frame.id], plain.segmenter) for frame in training_frames(place)]
+    with torch.inference_mode():
+        logs = torch.cat([plain.discrepancy(scene) for scene in scenes]).clamp(min=1e-6).log()
+    torch.testing.assert_close(placed.state()["place_mean"].mean(), logs.mean(), rtol=0.1, atol=0.05)
+    assert not torch.equal(maps_of(place / "placed"), maps_of(trained[0]))
+
+
+def training_frames(place):
+    from anomseg.data import load_frames
+
+    return load_frames("camvid", root=place / "camvid", split="train")

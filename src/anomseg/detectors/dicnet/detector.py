@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
+import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from anomseg.detectors.base import Detector
-from anomseg.detectors.dicnet.resizing import aligned_resize
+from anomseg.detectors.base import Detector, Progress
+from anomseg.detectors.dicnet.places import PlaceMoments, Places
+from anomseg.detectors.dicnet.resizing import aligned_resize, on_grid
 from anomseg.detectors.dicnet.target import NORMS, Target, TeacherNorm, distilled_feature
 from anomseg.detectors.features import AUTO
-from anomseg.detectors.options import one_of
+from anomseg.detectors.fitting import FitLog, digest_of
+from anomseg.detectors.options import not_negative, one_of
 from anomseg.errors import CompatibilityError, ConfigError
 from anomseg.scores import feature_discrepancy
 from anomseg.scores.discrepancy import DISTANCES, Distance, smoothed, stretched
-from anomseg.segmenters.base import Segmenter
+from anomseg.segmenters.base import Segmenter, Size
 from anomseg.segmenters.scene import Scene
 from anomseg.segmenters.student import Student
-from anomseg.types import Flags, Needs
+from anomseg.types import Flags, Frame, Needs
 
 STUDENT, TEACHER = "student", "teacher"
+CHANNELS, PLACES = ("scale", "shift"), ("place_mean", "place_deviation")
 Normalise = Literal["none", "image"]
 
 
@@ -45,6 +48,9 @@ class DiCNet(Detector):
         activated: Compare teacher and student after the ReLU that follows the teacher's batch norm, on its own scale:
             what the classifier reads. Channels that both keep silent then count as agreement. Ours.
         smooth: Side of the neighbourhood, in cells, over which the discrepancy is averaged; odd, 1 for none. Ours.
+        by_place: Give the logarithm of the discrepancy, in deviations from what is usual at the same place of
+            in-distribution images, which `fit` estimates; the number is the reach, in cells, of the Gaussian that
+            averages over neighbouring places, 0 for none of this. Ours.
         align_corners: From cells to pixels as published; false is the way other detectors do it.
         normalise: ``"image"`` stretches each map to [0, 1], as the published code does: figures pooled over images
             then mean little.
@@ -66,6 +72,7 @@ class DiCNet(Detector):
         distance: Distance = "mse",
         activated: bool = False,
         smooth: int = 1,
+        by_place: float = 0.0,
         align_corners: bool = True,
         normalise: Normalise = "none",
         attached: bool = False,
@@ -75,12 +82,14 @@ class DiCNet(Detector):
         self.teacher_norm = one_of("teacher_norm", teacher_norm, NORMS)
         self.distance: Distance = one_of("distance", distance, DISTANCES)
         self.activated, self.smooth = activated, odd(smooth)
+        self.by_place = not_negative("by_place", by_place)
         self.align_corners = align_corners
         self.normalise = one_of("normalise", normalise, ("none", "image"))
         self.attached = attached
         self.flags = replace(type(self).flags, owns_network=not attached)  # type: ignore[misc] # an option decides
         self._networks: dict[str, Segmenter] = {}
         self._target: Target | None = None
+        self._places: Places | None = None
 
     @classmethod
     def of(cls, teacher: Segmenter, student: Student, feature: str, target: Target, **options: Any) -> Self:
@@ -115,13 +124,31 @@ class DiCNet(Detector):
         return network if isinstance(network, Student) else None
 
     @property
-    def is_fitted(self) -> bool:
+    def needs_fit(self) -> bool:
+        """Whether it must see what is usual at each place."""
+        return self.by_place > 0
+
+    @property
+    def is_trained(self) -> bool:
         """Whether it came out of a training."""
         return self.student is not None and self._target is not None
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it came out of a training, and has seen what is usual at each place where it asks for that."""
+        return self.is_trained and (not self.needs_fit or self._places is not None)
+
     def require_fitted(self) -> None:
-        """Refuse to go on without a student."""
+        """Refuse to go on without a student, or without what is usual at each place."""
+        self._require_student()
         if not self.is_fitted:
+            raise CompatibilityError(
+                "dicnet with by_place has not seen what is usual at each place; train it with "
+                "--stages.student.module.by_place 8, or call its fit with in-distribution frames"
+            )
+
+    def _require_student(self) -> None:
+        if not self.is_trained:
             raise CompatibilityError(
                 "dicnet has no student; run 'anomseg train camvid-dicnet ...' and give the directory that it writes"
             )
@@ -136,19 +163,58 @@ class DiCNet(Detector):
         """The teacher's, shared with other detectors where it is attached; the student's is counted in ``card``."""
         return 1
 
+    def fit(
+        self,
+        segmenter: Segmenter | None,
+        frames: Iterable[Frame],
+        *,
+        size: Size | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Estimate how large a discrepancy is usual at each place; see `Detector.fit`. The student stays as it is.
+
+        Raises:
+            CompatibilityError: It has no student, or ``by_place`` is 0, so that there is nothing to estimate.
+            DataError: Fewer than two frames could be used.
+        """
+        if not self.needs_fit:
+            raise CompatibilityError("dicnet without by_place needs no fitting beside its training; use it as it is")
+        self._require_student()
+        network = self.segmenter or segmenter
+        self.needs(network)
+        moments = PlaceMoments()
+
+        def use(frame: Frame, scene: Scene) -> None:
+            del frame
+            with torch.no_grad():
+                moments.update(self.discrepancy(scene)[0])
+
+        log = FitLog(self.registry_name)
+        log.run(network, frames, use, size=size, progress=progress)
+        seen = log.record(network)
+        self._places = moments.places(self.by_place)
+        self.segmenter_identity = seen["segmenter"]
+        self.fitted_on = together(self.fitted_on, seen)
+        return self
+
     def state(self) -> dict[str, Tensor]:
-        """Scale and shift of the teacher's channels, ``(C,)`` float32 each."""
-        return {} if self._target is None else {"scale": self._target.scale, "shift": self._target.shift}
+        """Scale and shift of the teacher's channels, ``(C,)`` float32 each; what is usual by place, ``(h, w)`` each."""
+        state = {} if self._target is None else {"scale": self._target.scale, "shift": self._target.shift}
+        if self._places is not None:
+            state |= dict(zip(PLACES, (self._places.mean, self._places.deviation), strict=True))
+        return state
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take back what `state` returned."""
-        if not state:
-            self._target = None
-            return
-        channels = {tuple(tensor.shape) for tensor in state.values()}
-        if set(state) != {"scale", "shift"} or len(channels) != 1 or len(channels.pop()) != 1:
+        channels = {name: tensor for name, tensor in state.items() if name not in PLACES}
+        shapes = {tuple(tensor.shape) for tensor in channels.values()}
+        if state and (set(channels) != set(CHANNELS) or len(shapes) != 1 or len(shapes.pop()) != 1):
             raise CompatibilityError(f"the state of dicnet is scale and shift, a number a channel; got {sorted(state)}")
-        self._target = Target(state["scale"].float(), state["shift"].float(), "")
+        by_place = [state[name].float() for name in PLACES if name in state]
+        if len(by_place) == 1:
+            raise CompatibilityError(f"the state of dicnet by place is {' and '.join(PLACES)}; got {sorted(state)}")
+        self._places = Places(*by_place) if by_place else None
+        self._target = Target(state["scale"].float(), state["shift"].float(), "") if state else None
 
     def networks(self) -> dict[str, Segmenter]:
         """``student``, and ``teacher`` unless it is attached."""
@@ -190,8 +256,8 @@ class DiCNet(Detector):
         return needs
 
     def discrepancy(self, scene: Scene) -> Tensor:
-        """Discrepancy ``(B, h, w)`` float32 at the teacher's cells, over the padded input."""
-        self.require_fitted()
+        """Discrepancy ``(B, h, w)`` float32 at the teacher's cells, over the padded input; as it is at every place."""
+        self._require_student()
         student, target = self.student, self._target
         assert student is not None  # noqa: S101 - fitted
         assert target is not None  # noqa: S101 - fitted
@@ -207,7 +273,9 @@ class DiCNet(Detector):
 
     def score(self, scene: Scene) -> Tensor:
         """Anomaly maps ``(B, H, W)`` float32 at the images' own size."""
-        cells = self.discrepancy(scene)[:, None]
+        self.require_fitted()
+        found = self.discrepancy(scene)
+        cells = (self._places.standardised(found) if self.by_place and self._places else found)[:, None]
         own = self._own(scene)
         if self.align_corners:
             padded = (own.images.shape[-2], own.images.shape[-1])
@@ -229,11 +297,13 @@ class DiCNet(Detector):
         return {**super().card(), "passes": {TEACHER: 1, STUDENT: 1}}
 
 
-def on_grid(guess: Tensor, teacher: Tensor) -> Tensor:
-    """A student's map on the cells of its teacher's, float32; they are the same where both have one stride."""
-    if guess.shape[-2:] != teacher.shape[-2:]:
-        guess = F.interpolate(guess.float(), teacher.shape[-2:], mode="bilinear", align_corners=False)
-    return guess.float()
+def together(trained: dict[str, Any] | None, seen: dict[str, Any]) -> dict[str, Any]:
+    """What a detector was trained and then fitted on, as one record; the fit's own part stands under ``by_place``."""
+    if trained is None:
+        return seen
+    prints = sorted({*trained["fingerprints"], *seen["fingerprints"]})
+    fitted = {key: seen[key] for key in ("data", "frames", "sha256", "skipped")}
+    return {**trained, "frames": len(prints), "sha256": digest_of(prints), "fingerprints": prints, "by_place": fitted}
 
 
 def odd(smooth: int) -> int:
@@ -245,11 +315,6 @@ def odd(smooth: int) -> int:
     if smooth < 1 or smooth % 2 == 0:
         raise ConfigError(f"smooth is an odd number of cells, 1 or more, got {smooth}")
     return smooth
-
-
-def parameter_count(network: Segmenter) -> int:
-    """Numbers that a network has learned."""
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _prepared_for(teacher: Segmenter, scene: Scene) -> Scene:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from anomseg.detectors.dicnet.detector import on_grid
+from anomseg.detectors.dicnet.resizing import on_grid
 from anomseg.detectors.dicnet.target import Target
 from anomseg.scores import feature_discrepancy
 from anomseg.scores.discrepancy import Distance

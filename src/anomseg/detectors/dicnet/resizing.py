@@ -41,3 +41,10 @@ def aligned_resize(maps: Tensor, padded: Size, inside: Size, size: Size) -> Tens
     )
     grid = torch.stack(torch.broadcast_tensors(x[None, :], y[:, None]), -1).expand(len(maps), -1, -1, -1)
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def on_grid(guess: Tensor, teacher: Tensor) -> Tensor:
+    """A student's map on the cells of its teacher's, float32; they are the same where both have one stride."""
+    if guess.shape[-2:] != teacher.shape[-2:]:
+        guess = F.interpolate(guess.float(), teacher.shape[-2:], mode="bilinear", align_corners=False)
+    return guess.float()

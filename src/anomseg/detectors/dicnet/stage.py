@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anomseg.detectors.dicnet.detector import DiCNet, odd, parameter_count
+from anomseg.detectors.dicnet.detector import DiCNet, odd
 from anomseg.detectors.dicnet.module import StudentModule
 from anomseg.detectors.dicnet.target import (
     NORMS,
@@ -23,7 +23,7 @@ from anomseg.detectors.dicnet.target import (
     target_from_norm,
 )
 from anomseg.detectors.features import AUTO
-from anomseg.detectors.options import one_of
+from anomseg.detectors.options import not_negative, one_of
 from anomseg.detectors.saved import check_writable, save_detector
 from anomseg.detectors.trained import trained_on
 from anomseg.errors import ConfigError, unknown_name
@@ -55,6 +55,8 @@ class StudentConfig:
         score: The distance by which the detector scores; that of the training where not given.
         activated: Whether the detector compares after the teacher's ReLU, see `DiCNet`; the loss does not.
         smooth: Side of the neighbourhood over which the detector averages, see `DiCNet`.
+        by_place: Whether, and over how many cells, the detector learns what is usual at each place, see `DiCNet`: after
+            the training, of its images as they are, without augmentation.
         encoder: The student's encoder, see `Student`.
         width: Channels of its stem.
         branch: Channels of its pooling.
@@ -70,6 +72,7 @@ class StudentConfig:
     score: Distance | None = None
     activated: bool = False
     smooth: int = 1
+    by_place: float = 0.0
     encoder: Encoder = "resnet34"
     width: int = 64
     branch: int = 512
@@ -83,6 +86,7 @@ class StudentConfig:
         if self.score is not None:
             one_of("score", self.score, DISTANCES)
         odd(self.smooth)
+        not_negative("by_place", self.by_place)
 
 
 class StudentStage:
@@ -245,8 +249,16 @@ class StudentStage:
             distance=self.config.score or self.config.distance,
             activated=self.config.activated,
             smooth=self.config.smooth,
+            by_place=self.config.by_place,
             attached=self.config.attached,
         )
         frames = self.data.labelled.training_frames()
         detector.fitted_on = trained_on(DiCNet.registry_name, frames, teacher, summary)
+        if detector.needs_fit:
+            detector.fit(teacher, frames)
         save_detector(detector, out)
+
+
+def parameter_count(network: Segmenter) -> int:
+    """Numbers that a network has learned."""
+    return sum(parameter.numel() for parameter in network.parameters())
