@@ -118,6 +118,12 @@ for _name, _target, _summary, _tags in (
         ("trained", "features"),
     ),
     (
+        "direct_prediction",
+        "synthcp:DirectPrediction",
+        "where a segmentation is likely wrong, from image and prediction: anomseg train camvid-direct-prediction",
+        ("trained",),
+    ),
+    (
         "bundled",
         "bundled:Bundled",
         "small network with an outlier head, shipped with the package (non-commercial weights)",

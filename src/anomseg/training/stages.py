@@ -58,6 +58,11 @@ STAGES.register(
     "anomseg.detectors.synthcp.synthesis_stage:SynthesisStage",
     "train a SPADE generator that renders layouts, against a discriminator (SynthCP)",
 )
+STAGES.register(
+    "comparator",
+    "anomseg.detectors.synthcp.comparator_stage:ComparatorStage",
+    "learn on out-of-fold predictions and their renderings where a segmentation is wrong (SynthCP)",
+)
 
 
 class Stage(Protocol):

@@ -9,6 +9,7 @@ from anomseg.detectors.synthcp.comparator_saved import (
     save_comparator,
 )
 from anomseg.detectors.synthcp.detector import SynthCP
+from anomseg.detectors.synthcp.direct import DirectPrediction
 from anomseg.detectors.synthcp.generator import (
     SPADEGenerator,
     generator_meta,
@@ -21,6 +22,7 @@ from anomseg.detectors.synthcp.generator import (
 
 __all__ = [
     "Comparator",
+    "DirectPrediction",
     "SPADEGenerator",
     "SynthCP",
     "comparator_meta",
