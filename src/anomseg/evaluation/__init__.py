@@ -8,11 +8,12 @@ from anomseg.evaluation.progress import Progress
 from anomseg.evaluation.run_folder import RunRecord, read_record
 from anomseg.evaluation.scores_dir import ScoresDirectory
 from anomseg.evaluation.shards import merge
-from anomseg.evaluation.sources import MapSource, Sample
+from anomseg.evaluation.sources import Answer, MapSource, Sample
 from anomseg.evaluation.states import DetectorState
 from anomseg.evaluation.submission import Submission, submit
 
 __all__ = [
+    "Answer",
     "DetectorState",
     "MapCache",
     "MapSource",

@@ -1,6 +1,18 @@
 """Result cards for people: terminal and Markdown tables, curves, frame panels and one self-contained page."""
 
-from anomseg.report.columns import CLASSES, FIGURES, OWN_CLASSES, PROBABILITY, Card, Figure, differences
+from anomseg.report.columns import (
+    CLASSES,
+    FAILURE,
+    FIGURES,
+    OWN_CLASSES,
+    PROBABILITY,
+    QUALITY,
+    Card,
+    Figure,
+    differences,
+)
+from anomseg.report.failure_figure import quality_figure
+from anomseg.report.failure_panels import failure_panel
 from anomseg.report.figures import pr_curve_figure, roc_curve_figure
 from anomseg.report.html import write_report
 from anomseg.report.margin_figure import margin_figure
@@ -14,15 +26,18 @@ from anomseg.report.terminal import plain_table, print_cards
 
 __all__ = [
     "CLASSES",
+    "FAILURE",
     "FIGURES",
     "OWN_CLASSES",
     "PROBABILITY",
+    "QUALITY",
     "Card",
     "Figure",
     "Patch",
     "PrototypeView",
     "contact_sheet",
     "differences",
+    "failure_panel",
     "find_patches",
     "frame_panel",
     "margin_figure",
@@ -34,6 +49,7 @@ __all__ = [
     "profile_markdown",
     "profile_text",
     "prototype_sheet",
+    "quality_figure",
     "roc_curve_figure",
     "write_prototypes",
     "write_report",

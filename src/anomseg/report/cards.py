@@ -132,7 +132,11 @@ def data_line(card: Card) -> str:
     skipped = card.get("skipped")
     if isinstance(skipped, Sequence) and not isinstance(skipped, str) and skipped:
         parts.append(f"{len(skipped)} skipped")
-    counts = [f"{key} {pixels[key]:,}" for key in ("inlier", "anomaly", "void") if number(pixels.get(key)) is not None]
+    counts = [
+        f"{key} {pixels[key]:,}"
+        for key in ("inlier", "anomaly", "right", "wrong", "void")
+        if number(pixels.get(key)) is not None
+    ]
     if counts:
         parts.append("pixels: " + ", ".join(counts))
     parts.append(f"prevalence {decimals(number(card.get('prevalence')), 4)}")
@@ -168,8 +172,18 @@ def misclassified_line(card: Card) -> str:
 
 def interval_line(card: Card) -> str:
     """Why there are no intervals; empty where there are."""
-    reason = card.get("pixel_ci95_reason")
+    reason = card.get("pixel_ci95_reason") or card.get("failure_ci95_reason")
     return f"none, {reason}" if reason else ""
+
+
+def quality_line(card: Card) -> str:
+    """What foretold quality is measured in, and which classes it cannot be told of; empty where there is none."""
+    part = section(card, "class_quality")
+    if not part:
+        return ""
+    unscored = part.get("unscored") or []
+    told = f"; not told of {one_line(unscored)}, whose pixels other classes share" if unscored else ""
+    return f"{one_line(part.get('measure'))} of the classes that an image shows{told}"
 
 
 CONDITIONS = (
@@ -178,5 +192,6 @@ CONDITIONS = (
     ("segmenter", segmenter_line),
     ("closed-set segmentation", closed_set_line),
     ("misclassified", misclassified_line),
+    ("foretold quality", quality_line),
     ("intervals", interval_line),
 )

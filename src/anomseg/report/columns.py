@@ -125,6 +125,23 @@ PROBABILITY = (
     Nested("probability", "brier", "Brier", lower_is_better=True),
     Nested("probability", "brier_of_prevalence", "Brier of prevalence", lower_is_better=True),
 )
+FAILURE = (
+    Figure("failure", "aupr_error", "AUPR-Error"),
+    Figure("failure", "nap", "nAP"),
+    Figure("failure", "aupr_success", "AUPR-Success"),
+    Figure("failure", "auroc", "AUROC"),
+    Figure("failure", "fpr95", "FPR95, mean over images", lower_is_better=True),
+    Figure("failure", "fpr95_pooled", "FPR95, pooled", lower_is_better=True),
+)
+QUALITY = (
+    Nested("class_quality", "mae", "MAE", lower_is_better=True, limits="mae"),
+    Nested("class_quality", "std", "STD", lower_is_better=True),
+    Nested("class_quality", "pearson", "Pearson", limits="pearson"),
+    Nested("class_quality", "spearman", "Spearman", limits="spearman"),
+    Nested("class_quality.image", "mae", "MAE of images", lower_is_better=True, limits="image_mae"),
+    Nested("class_quality.image", "pearson", "Pearson of images", limits="image_pearson"),
+    Nested("class_quality.image", "spearman", "Spearman of images", limits="image_spearman"),
+)
 FIGURES = (*POOLED, *COMPONENT, *PER_IMAGE)
 
 
@@ -158,6 +175,26 @@ def bands(cards: Sequence[Card]) -> list[Figure]:
         for width in widths
         for key, label in (("ap", "AP"), ("fpr95", "FPR95"))
     ]
+
+
+@dataclass(frozen=True)
+class OfClass(Figure):
+    """A figure of foretold quality of one class; ``section`` is the class."""
+
+    def of(self, card: Card) -> float | None:
+        """Its value; None where the card has none."""
+        return number(section(section(section(card, "class_quality"), "classes"), self.section).get(self.key))
+
+    def interval(self, card: Card) -> tuple[float, float] | None:
+        """None: single classes have too few images."""
+        del card
+        return None
+
+
+def classes_of(key: str, cards: Sequence[Card]) -> list[Figure]:
+    """One figure of foretold quality for each class that the cards have."""
+    names = dict.fromkeys(str(name) for card in cards for name in section(section(card, "class_quality"), "classes"))
+    return [OfClass(name, key, name, lower_is_better=key == "mae") for name in names]
 
 
 def shown(figures: Sequence[Figure], cards: Sequence[Card]) -> list[Figure]:

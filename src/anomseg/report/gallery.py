@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from anomseg.errors import AnomsegError
-from anomseg.evaluation import MapSource, Sample
+from anomseg.errors import DataError, FrameError
+from anomseg.evaluation import Answer, MapSource, Sample
 from anomseg.report.panels import frame_panel
 from anomseg.types import Frame, UInt8Array
 
 FRAMES_SHOWN = 3
+#: Draws one detector's answer on a frame, whose image is given; None draws nothing.
+Draw = Callable[[Frame, UInt8Array, Answer], UInt8Array | None]
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ def draw_frames(
     palette: Sequence[Sequence[int]] | None = None,
     captions: Mapping[str, Mapping[str, str]] | None = None,
     bounded: Iterable[str] = (),
+    draw: Draw | None = None,
 ) -> dict[str, dict[str, UInt8Array]]:
     """Panels of the chosen frames; a frame that several detectors share is decoded and forwarded once.
 
@@ -63,47 +66,53 @@ def draw_frames(
         palette: Its colours.
         captions: By detector and frame, what to write above the panel.
         bounded: Detectors whose score lies in [0, 1] by construction.
+        draw: Draws a panel in another way than `frame_panel` with these.
 
     Returns:
         By detector, then by frame id, the panel ``(h, w, 3)`` uint8.
     """
     panels: dict[str, dict[str, UInt8Array]] = {folder: {} for folder in choices}
     known = {frame.id: frame for frame in frames}
+    if draw is None:
+        draw = _AnomalyPanels(source, classes, palette, captions or {}, frozenset(bounded))
     for frame_id in dict.fromkeys(one for choice in choices.values() for one in (*choice.best, *choice.worst)):
         wanted = [folder for folder, choice in choices.items() if frame_id in (*choice.best, *choice.worst)]
-        for folder, panel in _panels(known[frame_id], source, wanted, classes, palette, captions or {}, set(bounded)):
+        for folder, panel in _panels(known[frame_id], source, wanted, draw):
             panels[folder][frame_id] = panel
     return panels
 
 
-def _panels(
-    frame: Frame,
-    source: MapSource,
-    folders: Sequence[str],
-    classes: Sequence[str] | None,
-    palette: Sequence[Sequence[int]] | None,
-    captions: Mapping[str, Mapping[str, str]],
-    bounded: set[str],
-) -> Iterator[tuple[str, UInt8Array]]:
-    try:
-        image, label = frame.image(), frame.label
-    except AnomsegError:
-        return  # it was readable when it was evaluated; a report is no reason to fail now
-    sample = Sample(frame.id, (image.shape[0], image.shape[1]), image)
-    for answer in source.answers(sample, folders):
+@dataclass(frozen=True)
+class _AnomalyPanels:
+    source: MapSource
+    classes: Sequence[str] | None
+    palette: Sequence[Sequence[int]] | None
+    captions: Mapping[str, Mapping[str, str]]
+    bounded: frozenset[str]
+
+    def __call__(self, frame: Frame, image: UInt8Array, answer: Answer) -> UInt8Array | None:
         if answer.score is None:
-            continue
-        yield (
-            answer.folder,
-            frame_panel(
-                image,
-                answer.score,
-                label,
-                source.prediction(),
-                palette,
-                classes=classes,
-                title=captions.get(answer.folder, {}).get(frame.id, frame.id),
-                score_name=answer.folder,
-                bounded=answer.folder in bounded,
-            ),
+            return None
+        return frame_panel(
+            image,
+            answer.score,
+            frame.label,
+            self.source.prediction(),
+            self.palette,
+            classes=self.classes,
+            title=self.captions.get(answer.folder, {}).get(frame.id, frame.id),
+            score_name=answer.folder,
+            bounded=answer.folder in self.bounded,
         )
+
+
+def _panels(frame: Frame, source: MapSource, folders: Sequence[str], draw: Draw) -> Iterator[tuple[str, UInt8Array]]:
+    try:
+        image = frame.image()
+        sample = Sample(frame.id, (image.shape[0], image.shape[1]), image)
+        for answer in source.answers(sample, folders):
+            panel = None if answer.error is not None else draw(frame, image, answer)
+            if panel is not None:
+                yield answer.folder, panel
+    except (FrameError, DataError):
+        return  # it was readable when it was evaluated; a report is no reason to fail now

@@ -16,13 +16,16 @@ from anomseg.report.cards import CONDITIONS, MISSING, best, decimals, is_control
 from anomseg.report.columns import (
     CLASSES,
     COMPONENT,
+    FAILURE,
     OWN_CLASSES,
     PER_IMAGE,
     POOLED,
     PROBABILITY,
+    QUALITY,
     Card,
     Figure,
     bands,
+    classes_of,
     differences,
     number,
     section,
@@ -69,6 +72,14 @@ _CLASSES_CAPTION = (
     "Against the network's classes: false-positive rates over inliers that it misclassifies (EFPR) and classifies "
     "rightly (CFPR) at 95 % recall; share of misclassified inliers among false positives at 5 % false alarms; mIoU "
     "without anomalies (closed), and with what is flagged at 95 % recall cut out (open)"
+)
+_FAILURE_CAPTION = (
+    "Wrong pixels of the network's own segmentation found by the error map (AUPR-Error), right ones found by its "
+    "lowest values (AUPR-Success); pixels of all frames pooled, with 95 % intervals where resampled"
+)
+_QUALITY_CAPTION = (
+    "Foretold against true overlap of each class over the images that show it, means over classes; and of the mean "
+    "over each image's classes"
 )
 
 
@@ -175,6 +186,10 @@ def escape(text: object) -> str:
 def _results(rows: Sequence[Card]) -> list[str]:
     lines = ["<h2>Results</h2>"]
     lines += _table(rows, shown(POOLED, rows), "Pixels of all frames pooled, with 95 % intervals where resampled")
+    lines += _table(rows, shown(FAILURE, rows), _FAILURE_CAPTION)
+    lines += _table(rows, shown(QUALITY, rows), _QUALITY_CAPTION)
+    for key, label in (("mae", "mean absolute error"), ("pearson", "correlation")):
+        lines += _table(rows, shown(classes_of(key, rows), rows), f"Foretold quality of each class: {label}")
     lines += _table(rows, shown(COMPONENT, rows), "Components (means over components) and maximal detection margin")
     lines += _table(rows, shown(PER_IMAGE, rows), "Means over images, each image counting alike")
     lines += _table(rows, shown((*CLASSES, *OWN_CLASSES), rows), _CLASSES_CAPTION)

@@ -69,31 +69,29 @@ def frame_panel(
     scale = min(cell_width / width, cell_width / height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     limits = limits or score_range(anomaly_map, bounded=bounded, inside=None if label is None else label != VOID)
-    photo = _resized(image, size, Image.Resampling.LANCZOS)
-    scores = _resized(
+    photo = resized(image, size, Image.Resampling.LANCZOS)
+    scores = resized(
         anomaly_map.astype(np.float32), size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
     )
-    truth = None if label is None else _resized(label, size, Image.Resampling.NEAREST)
-    cells = [_captioned(photo, "image")]
+    truth = None if label is None else resized(label, size, Image.Resampling.NEAREST)
+    cells = [captioned(photo, "image")]
     if truth is not None:
-        cells.append(_captioned(_draw_truth(photo, truth), _truth_caption(label)))
+        cells.append(captioned(_draw_truth(photo, truth), _truth_caption(label)))
     heat = heat_overlay(photo, scores, limits)
     if truth is not None:
         heat[outline(truth == ANOMALY)] = TRUTH_COLOUR
     if threshold is not None:
         heat = draw_outline(heat, scores >= threshold, FOUND_COLOUR)
     caption = "anomaly score" if threshold is None else f"anomaly score, white: at least {threshold:.4g}"
-    cells.append(
-        _captioned(add_colour_bar(heat, limits, score_name, mark=threshold, mark_colour=FOUND_COLOUR), caption)
-    )
+    cells.append(captioned(add_colour_bar(heat, limits, score_name, mark=threshold, mark_colour=FOUND_COLOUR), caption))
     if segmentation is not None and palette:
-        small = _resized(segmentation, size, Image.Resampling.NEAREST)
+        small = resized(segmentation, size, Image.Resampling.NEAREST)
         picture = blend(grey(photo), colour_classes(small, palette), 0.7)
         if classes:
-            picture = add_legend(picture, classes, palette, _most_frequent(small, len(classes), size[1]))
-        cells.append(_captioned(picture, "segmentation"))
+            picture = add_legend(picture, classes, palette, most_frequent(small, len(classes), size[1]))
+        cells.append(captioned(picture, "segmentation"))
     row = beside(*cells, gap=GAP)
-    return _titled(row, title) if title else row
+    return titled(row, title) if title else row
 
 
 def contact_sheet(panels: Mapping[str, Sequence[UInt8Array]], title: str = "", note: str = "") -> bytes:
@@ -125,7 +123,8 @@ def contact_sheet(panels: Mapping[str, Sequence[UInt8Array]], title: str = "", n
     return stream.getvalue()
 
 
-def _resized(array: np.ndarray, size: tuple[int, int], method: Image.Resampling) -> np.ndarray:
+def resized(array: np.ndarray, size: tuple[int, int], method: Image.Resampling) -> np.ndarray:
+    """A picture or map at another ``(width, height)``."""
     if (array.shape[1], array.shape[0]) == size:
         return np.ascontiguousarray(array)
     return np.asarray(Image.fromarray(np.ascontiguousarray(array)).resize(size, method))
@@ -144,14 +143,16 @@ def _truth_caption(label: UInt8Array | None) -> str:
     return f"ground truth: {100 * share:.2g} % anomaly" + (", void pale" if (label == VOID).any() else "")
 
 
-def _most_frequent(classes: UInt8Array, count: int, height: int) -> list[int]:
+def most_frequent(classes: UInt8Array, count: int, height: int) -> list[int]:
+    """The classes with most pixels, as many as a legend of some height has room for, in order."""
     pixels = np.bincount(classes.ravel(), minlength=count)[:count]
     room = max(3, height // 18)
     listed = [int(index) for index in np.argsort(-pixels, kind="stable")[:room] if pixels[index] > 0]
     return sorted(listed)
 
 
-def _captioned(picture: UInt8Array, caption: str) -> UInt8Array:
+def captioned(picture: UInt8Array, caption: str) -> UInt8Array:
+    """A picture with a line of text above it."""
     # A narrow picture keeps room for its caption.
     width = max(picture.shape[1], MIN_CELL)
     padded = np.full((picture.shape[0], width, 3), PAPER, dtype=np.uint8)
@@ -159,7 +160,8 @@ def _captioned(picture: UInt8Array, caption: str) -> UInt8Array:
     return np.concatenate([_text_row(caption, width, 13), padded])
 
 
-def _titled(row: UInt8Array, title: str) -> UInt8Array:
+def titled(row: UInt8Array, title: str) -> UInt8Array:
+    """A row of pictures with a heading."""
     return np.concatenate([_text_row(title, row.shape[1], 17), row])
 
 

@@ -15,6 +15,8 @@ from anomseg.evaluation import Plan, open_source
 from anomseg.files import write_bytes
 from anomseg.report.cards import is_control, one_line, protocol_line
 from anomseg.report.columns import Card, section
+from anomseg.report.failure_figure import quality_figure, quality_points
+from anomseg.report.failure_panels import FailurePanels
 from anomseg.report.figures import pr_curve_figure, roc_curve_figure
 from anomseg.report.gallery import Choice, choose_frames, draw_frames
 from anomseg.report.html import write_report
@@ -26,6 +28,7 @@ REPORT_FILE, SHEET_FILE = "report.html", "contact_sheet.png"
 CURVE_FILES = {
     "PR curve": "pr_curve.png",
     "ROC curve": "roc_curve.png",
+    "Foretold quality": "quality.png",
     "Detection margin": "margin_curve.png",
     "Detection margin, calibrated": "margin_calibrated_curve.png",
 }
@@ -57,11 +60,13 @@ def write_run_report(
         The page.
     """
     folder = Path(out)
-    heading = title or f"{cards[0]['benchmark'] if cards else 'No results'}: anomaly segmentation"
-    scored = [card for card in cards if card.get("task") == "anomaly"]
+    failures = bool(cards) and cards[0].get("task") == "failure"
+    about = "failure detection" if failures else "anomaly segmentation"
+    heading = title or f"{cards[0]['benchmark'] if cards else 'No results'}: {about}"
+    scored = [card for card in cards if card.get("task") in ("anomaly", "failure")]
     folders = {str(card["folder"]): card for card in scored}
     rows = {name: read_per_image(folder / name / "per_image.csv") for name in folders}
-    curves = _curves(folder, folders)
+    curves = {**_curves(folder, folders), **_quality(folders, rows)}
     for caption, picture in curves.items():
         write_bytes(folder / CURVE_FILES[caption], picture)
     images: dict[str, UInt8Array] = {}
@@ -107,7 +112,7 @@ def _curves(out: Path, cards: Mapping[str, Card]) -> dict[str, bytes]:
     calibrated: dict[str, dict[str, Any]] = {}
     for folder, card in cards.items():
         file = out / folder / "curve.npz"
-        pixel = card.get("pixel")
+        pixel = card.get("pixel") or _as_pixel(section(card, "failure"))
         if not file.is_file() or not pixel:
             continue
         with np.load(file, allow_pickle=False) as points:
@@ -138,6 +143,26 @@ def _curves(out: Path, cards: Mapping[str, Card]) -> dict[str, bytes]:
     return drawn
 
 
+def _as_pixel(failure: Mapping[str, Any]) -> dict[str, Any]:
+    """The pooled figures of failure detection under the names of those of anomalies."""
+    names = {"ap": "aupr_error", "auroc": "auroc", "fpr95": "fpr95_pooled"}
+    return {name: failure.get(key) for name, key in names.items()} if failure else {}
+
+
+def _quality(cards: Mapping[str, Card], rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, bytes]:
+    images = {}
+    for folder, card in cards.items():
+        pearson = section(section(card, "class_quality"), "image").get("pearson")
+        points = quality_points(rows[folder], pearson)
+        if points is not None:
+            images[folder] = points
+    if not images:
+        return {}
+    note = one_line(protocol_line(next(iter(cards.values()))))
+    controls = [folder for folder in images if is_control(cards[folder])]
+    return {"Foretold quality": quality_figure(images, note=note, controls=controls)}
+
+
 def _contact_sheets(
     out: Path,
     cards: Mapping[str, Card],
@@ -145,21 +170,20 @@ def _contact_sheets(
     plan: Plan,
     device: torch.device | str,
 ) -> dict[str, UInt8Array]:
-    values = {folder: {str(row["frame"]): row.get("ap") for row in rows[folder]} for folder in cards}
+    values = {folder: {str(row["frame"]): worth(row) for row in rows[folder]} for folder in cards}
     choices = {folder: choose_frames(values[folder]) for folder in cards}
-    captions = {
-        folder: {frame: f"{frame}   AP {value:.3f}" for frame, value in values[folder].items() if value is not None}
-        for folder in cards
-    }
-    segmenter = plan.segmenter
+    captions = {folder: {str(row["frame"]): caption_of(row) for row in rows[folder]} for folder in cards}
+    bounded = [folder for folder, card in cards.items() if card["detector"].get("bounded")]
+    segmenter, source = plan.segmenter, open_source(plan, device, segment=True)
     drawn = draw_frames(
         plan.frames,
-        open_source(plan, device, segment=True),
+        source,
         choices,
         classes=segmenter.classes if segmenter is not None else None,
         palette=segmenter.palette if segmenter is not None else None,
         captions=captions,
-        bounded=[folder for folder, card in cards.items() if card["detector"].get("bounded")],
+        bounded=bounded,
+        draw=FailurePanels(plan, source, captions) if plan.task == "failure" else None,
     )
     images: dict[str, UInt8Array] = {}
     for folder, card in cards.items():
@@ -170,6 +194,21 @@ def _contact_sheets(
             for heading, panels in groups.items():
                 images |= {f"{folder}, {heading}, {position}": panel for position, panel in enumerate(panels, 1)}
     return images
+
+
+def worth(row: Mapping[str, Any]) -> float | None:
+    """What frames are chosen by: AP, or where single pixels are not judged how close the foretold quality is."""
+    ap, guess, true = (row.get(key) for key in ("ap", "predicted_quality", "true_quality"))
+    if ap is None and guess is not None and true is not None:
+        return -abs(guess - true)
+    return None if ap is None else float(ap)
+
+
+def caption_of(row: Mapping[str, Any]) -> str:
+    """A frame's name with its figures."""
+    named = (("AP", "ap"), ("foretold overlap", "predicted_quality"), ("true", "true_quality"))
+    told = [f"{label} {row[key]:.3f}" for label, key in named if row.get(key) is not None]
+    return "   ".join([str(row["frame"]), *told])
 
 
 def _grouped(choice: Choice, drawn: Mapping[str, UInt8Array]) -> dict[str, list[UInt8Array]]:

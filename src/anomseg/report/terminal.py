@@ -7,7 +7,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from anomseg.report.cards import MISSING, best, common_lines, decimals, is_control, ordered, row_names
-from anomseg.report.columns import CLASSES, COMPONENT, PER_IMAGE, POOLED, Card, Figure, bands, differences, shown
+from anomseg.report.columns import (
+    CLASSES,
+    COMPONENT,
+    FAILURE,
+    PER_IMAGE,
+    POOLED,
+    QUALITY,
+    Card,
+    Figure,
+    bands,
+    differences,
+    shown,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -52,7 +64,8 @@ def _parts(rows: Sequence[Card]) -> list[tuple[str, Sequence[Card], list[Figure]
     """The tables to print: heading, rows and columns; the first has the title for its heading."""
     compared = [card for card in rows if not is_control(card)]
     parts: list[tuple[str, Sequence[Card], list[Figure]]] = [
-        ("", rows, shown(POOLED, rows)),
+        ("", rows, shown((*POOLED, *FAILURE), rows)),
+        ("foretold quality of classes (means over classes), and of images", rows, shown(QUALITY, rows)),
         ("components (means over components) and detection margin", rows, shown(COMPONENT, rows)),
         ("misclassified inliers at 95 % recall and among 5 % false alarms; mIoU", rows, shown(CLASSES, rows)),
         ("pixels near the borders of anomalous objects", rows, shown(bands(rows), rows)),
