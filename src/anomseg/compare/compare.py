@@ -162,6 +162,8 @@ def _entry(
 
 
 def _network_name(loaded: Loaded | None, named: str) -> str:
+    if loaded is not None and loaded.scored is not None and not loaded.detector.needs(loaded.scored).forward:
+        return "none"
     if loaded is None or not loaded.owns:
         return Path(named).name if Path(named).is_dir() else named
     network = loaded.scored

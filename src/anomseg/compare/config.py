@@ -26,6 +26,7 @@ class Bench:
         held_out: Classes that count as anomalies.
         protocol: Name of the rules.
         size: Working size ``(height, width)``; None leaves it to the protocol and the network.
+        unknown: What pixels count as in the task ``failure`` that the network has no class for: ``void`` or ``wrong``.
         bands: Widths in pixels of bands around anomalous objects that get figures of their own.
     """
 
@@ -37,6 +38,7 @@ class Bench:
     protocol: str = "default"
     size: Size | None = None
     bands: tuple[int, ...] = ()
+    unknown: Literal["void", "wrong"] = "void"
 
 
 @dataclass(frozen=True)

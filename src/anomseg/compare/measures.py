@@ -10,9 +10,11 @@ from typing import Any
 from anomseg.compare.config import Task
 from anomseg.errors import DataError
 from anomseg.evaluation.checkpoint import Checkpoint
+from anomseg.evaluation.failure.state import FailureState
 from anomseg.evaluation.states import FOLDER
-from anomseg.metrics import PerImage, paired_difference
-from anomseg.report.columns import CLASSES, COMPONENT, POOLED, Figure
+from anomseg.metrics import PerImage, failure_difference, paired_difference
+from anomseg.report.columns import CLASSES, COMPONENT, POOLED, QUALITY, Figure
+from anomseg.report.columns import FAILURE as FAILURE_FIGURES
 
 Limits = tuple[float, float]
 
@@ -61,17 +63,50 @@ def ap_difference(first: PerImage, second: PerImage, seed: int) -> tuple[float, 
     return paired.difference["ap"], figures["ap"] if figures else None, paired.intervals.reason
 
 
+def load_failures(folder: Path) -> FailureState:
+    """The state of failure detection that a finished row left.
+
+    Raises:
+        DataError: There is none.
+    """
+    state = FailureState.load(folder)
+    if state is None:
+        raise DataError(f"{folder} holds no finished evaluation")
+    return state
+
+
+def error_difference(first: FailureState, second: FailureState, seed: int) -> tuple[float, Limits | None, str | None]:
+    """Difference in pooled AUPR-Error on the same segmentation.
+
+    Raises:
+        DataError: They judge other frames or another segmentation, or one of them gives no map.
+    """
+    if not first.pixels.frames or not second.pixels.frames:
+        raise DataError("one of them judges classes, not pixels")
+    if first.rows != second.rows:
+        raise DataError("they judge other frames, or the segmentation of another network")
+    paired = failure_difference(first.pixels, second.pixels, seed=seed)
+    figures = paired.intervals.figures
+    return paired.difference["aupr_error"], figures["aupr_error"] if figures else None, paired.intervals.reason
+
+
 ANOMALY = Measure("anomaly", "ap", "AP", (*POOLED, *COMPONENT, *CLASSES), load_images, ap_difference)
+FAILURE = Measure(
+    "failure",
+    "aupr_error",
+    "AUPR-Error",
+    (*FAILURE_FIGURES, *QUALITY),
+    load_failures,
+    error_difference,
+)
+MEASURES = {one.task: one for one in (ANOMALY, FAILURE)}
 
 
 def measure_of(task: Task) -> Measure:
     """What a task is judged by.
 
     Example:
-        >>> measure_of("anomaly").label
-        'AP'
+        >>> measure_of("anomaly").label, measure_of("failure").label
+        ('AP', 'AUPR-Error')
     """
     return MEASURES[task]
-
-
-MEASURES = {ANOMALY.task: ANOMALY}

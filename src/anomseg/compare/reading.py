@@ -27,7 +27,7 @@ from anomseg.errors import ConfigError, DataError, unknown_name
 from anomseg.registry import parse_spec
 
 _KEYS = ("task", "benchmark", "benchmarks", "segmenter", "seed", "reference", "fit", "costs", "detectors")
-_BENCH = ("name", "title", "root", "split", "held_out", "protocol", "size", "bands")
+_BENCH = ("name", "title", "root", "split", "held_out", "protocol", "size", "bands", "unknown")
 _FIT = ("data", "held_out", "limit")
 _COSTS = ("size", "repeats", "warmup")
 
@@ -133,6 +133,9 @@ def _bench(item: Any, folder: Path, roots: Mapping[str, str]) -> Bench:
     protocol = text_of(entry.get("protocol", "default"), "protocol")
     if protocol not in PROTOCOLS:
         raise unknown_name("protocol", protocol, PROTOCOLS.names())
+    unknown = entry.get("unknown", "void")
+    if unknown not in ("void", "wrong"):
+        raise unknown_name(f"rule for unknown pixels of {title}", str(unknown), ("void", "wrong"))
     return Bench(
         title,
         name,
@@ -142,6 +145,7 @@ def _bench(item: Any, folder: Path, roots: Mapping[str, str]) -> Bench:
         protocol,
         size_of(entry.get("size"), f"size of benchmark {title}"),
         tuple(whole(one, "bands", least=1) for one in listed(entry.get("bands"))),
+        unknown,
     )
 
 

@@ -22,6 +22,8 @@ from anomseg.files import read_json
 from anomseg.inference.inputs import safe_name
 
 RUNS = "runs"
+BY_FOLDER = ("detectors", "unscored_classes")
+"""Parts of a run's description that name its rows."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ class Evaluator:
             seed=self.seed,
             limit=self.limit,
             bands=bench.bands,
+            task=self.task,
+            unknown=bench.unknown,
         )
 
     def _group(self, found: Found, group: Sequence[Loaded]) -> None:
@@ -210,7 +214,11 @@ class Evaluator:
 
 def row_identities(content: Mapping[str, Any]) -> dict[str, str]:
     """For each detector of a run, by folder, the hash of everything that decides its figures, its name aside."""
-    return {folder: identity_of({**content, "detectors": {"": card}}) for folder, card in content["detectors"].items()}
+    shared = {key: value for key, value in content.items() if key not in BY_FOLDER}
+    return {
+        folder: identity_of({**shared, **{key: content[key].get(folder) for key in BY_FOLDER if key in content}})
+        for folder in content["detectors"]
+    }
 
 
 def finished_rows(out: Path) -> dict[str, Result]:

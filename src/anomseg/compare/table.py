@@ -111,18 +111,18 @@ def make_table(
         wanted = [*controls, *([done[reference]] if reference in done else [])]
         for other in wanted if entry.title in done else ():
             if other.title != entry.title and other.title not in against:
-                against[other.title] = _difference(entry, other, measure, pairs)
+                against[other.title] = _difference(entry, other, pairs)
         records.append(_record(entry, measure, against, [one.title for one in controls], reference))
     cards = {name: one.card for name, one in done.items() if one.card is not None}
     return Table(title, measure.task, records, reference, conditions, cards)
 
 
-def _difference(entry: Entry, other: Entry, measure: Measure, pairs: Pairs) -> Difference:
+def _difference(entry: Entry, other: Entry, pairs: Pairs) -> Difference:
     """From the entry's own card where it has been compared there with the same run's control, else computed."""
     told = section(section(entry.card or {}, "comparison"), other.folder.name if other.folder else "")
     same = entry.folder is not None and other.folder is not None and entry.folder.parent == other.folder.parent
-    if same and told and measure.key in told and (entry.card or {}).get("seed") == pairs.seed:
-        return {"value": told[measure.key], "ci95": told["ci95"], "above": told["above"], "reason": told["reason"]}
+    if same and told and (entry.card or {}).get("seed") == pairs.seed:
+        return {"value": told["ap"], "ci95": told["ci95"], "above": told["above"], "reason": told["reason"]}
     assert entry.folder is not None  # noqa: S101 - only finished rows are compared
     assert other.folder is not None  # noqa: S101
     return pairs.of((entry.identity, entry.folder), (other.identity, other.folder))

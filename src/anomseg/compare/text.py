@@ -11,7 +11,7 @@ from anomseg.compare.table import Record, Table
 from anomseg.report.cards import MISSING, decimals
 from anomseg.report.tables import escape
 
-SHOWN = ("nAP", "AUROC", "FPR95")
+SHOWN = ("nAP", "AUPR-Success", "AUROC", "FPR95", "FPR95, mean over images", "MAE", "Pearson")
 """Figures beside the headline in the Markdown table; the others stand in the CSV file and the report."""
 WORKS = {True: "works", False: "**does not work yet**", None: MISSING}
 RULE = (
