@@ -86,8 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from anomseg.cli.main import run  # noqa: PLC0415 - heavy, and printing needs none of it
 
     if options.what == "evaluate":
+        wanted = {step.name.partition("/")[0] for step in plan()}
         for one in SETS:
-            make_variants(one, one.seeds[0], paths)
+            for seed in one.seeds:
+                if f"{one.key}-{seed}" in wanted:
+                    make_variants(one, seed, paths)
     failed = run_all(plan, options.work / "locks", run)
     if failed:
         sys.stdout.write(f"not done: {', '.join(failed)}\n")

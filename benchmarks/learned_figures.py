@@ -10,16 +10,17 @@ import learned_clean
 import learned_costs
 from learned_costs import split_counts
 from learned_sets import (
+    ALL_VARIANTS,
     FITS,
     KEPT,
     LATER,
     METHODS,
     OF_NETWORKS,
     OTHER,
+    PLACED,
     SCORED,
     SETS,
     UNTRAINED,
-    VARIANTS,
     Bench,
     Paths,
     TrainingSet,
@@ -92,7 +93,7 @@ def study_of(
     states: dict[str, PerImage] = {}
     cards: dict[str, Json] = {}
     judged: dict[str, JudgedImages] = {}
-    for network in ("host", KEPT, OTHER, LATER):
+    for network in ("host", KEPT, OTHER, LATER, PLACED):
         run = paths.run(one, seed, bench.name, network)
         for path in sorted(run.glob("*/metrics.json")):
             name = row_name(path.parent.name, network)
@@ -108,7 +109,7 @@ def study_of(
         return None, {}
     for name in rows:
         rows[name]["miou"] = closed_miou(one, seed, name, cards[name], paths)
-        rows[name]["training"] = training_of(paths.method(one, seed, VARIANTS.get(name, (name,))[0]))
+        rows[name]["training"] = training_of(paths.method(one, seed, ALL_VARIANTS.get(name, (name,))[0]))
     every = {**shared, **states}
     study: Json = {
         "set": one.key,

@@ -10,12 +10,14 @@ from learned_sets import (
     ADDED,
     CLOSED,
     FITS,
+    FITTED_VARIANTS,
     KEPT,
     LATER,
     LOGITS,
     METHODS,
     OF_NETWORKS,
     OTHER,
+    PLACED,
     SETS,
     TRAINED,
     UNTRAINED,
@@ -160,11 +162,13 @@ def run_steps(bench: Bench, one: TrainingSet, seed: int, paths: Paths) -> Iterat
     host, own = paths.host(one, seed), own_network(paths.method(one, seed, "pans"))
     others = [paths.method(one, seed, f"{name}{version}") for name in VARIANTS for version in versions] if first else []
     added = [paths.method(one, seed, f"{method.name}{version}") for version in versions for method in ADDED]
+    placed = [paths.method(one, seed, f"{name}{version}") for name in FITTED_VARIANTS for version in versions]
     runs: list[tuple[str, Path, list[Path], tuple[str, ...]]] = [
         ("host", host, [*fitted, *trained[True]], (*LOGITS, *controls)),
         (KEPT, own, trained[False], LOGITS),
         *([(OTHER, host, others, ())] if others else []),
         (LATER, host, added, ()),
+        (PLACED, host, placed, ()),
     ]
     for network, segmenter, saved, plain in runs:
         out = paths.run(one, seed, bench.name, network)

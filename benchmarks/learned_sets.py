@@ -12,6 +12,8 @@ OTHER = "variants"
 """Folder of the runs of `VARIANTS`."""
 LATER = "added"
 """Folder of the runs of `ADDED`."""
+PLACED = "by-place"
+"""Folder of the runs of `FITTED_VARIANTS`."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,14 @@ ADDED = (Method("dicnet-activated", "camvid-dicnet-activated", "student", attach
 TRAINED = (*METHODS, *ADDED)
 VARIANTS = {"dicnet-max": ("dicnet", {"distance": "max"})}
 """Trained methods that score in another way: the method, and the options of the detector that differ."""
-SCORED = (*TRAINED, Method("dicnet-max", "camvid-dicnet", "student", attached=True))
+FITTED_VARIANTS = {"dicnet-by-place": ("dicnet-activated", {"by_place": 8.0})}
+"""Variants that are fitted on the training images of their method, with every seed."""
+ALL_VARIANTS = {**VARIANTS, **FITTED_VARIANTS}
+SCORED = (
+    *TRAINED,
+    Method("dicnet-max", "camvid-dicnet", "student", attached=True),
+    Method("dicnet-by-place", "camvid-dicnet-activated", "student", attached=True),
+)
 """Rows that are judged by the project's rule."""
 FITS = {
     "mahalanobis-fitted": "mahalanobis:feature=encoder",
