@@ -237,6 +237,18 @@ class TestSavedForm:
         assert seen_frames(loaded) == {"a", "b", "c"}
         assert loaded.fitted_on["data"] == "camvid@train; camvid@val"
 
+    def test_a_saved_one_is_used_with_other_options(self, folders, segmenter):
+        text = f"synthcp:generator={folders / 'generator'};comparator={folders / 'comparator'}"
+        save_detector(create_detector(text), folders / "saved", segmenter)
+        other = create_detector(f"synthcp:generator={folders / 'saved'};gate=0.5;stride=8")
+        same = create_detector(f"{text};gate=0.5;stride=8")
+        assert torch.equal(*(anomaly_maps(one, scene_of(segmenter))[0] for one in (other, same)))
+        assert torch.equal(*(one.assess(scene_of(segmenter)).class_quality for one in (other, same)))
+        assert seen_frames(other) == {"a", "b", "c"}
+        save_detector(create_detector("msp"), folders / "msp", segmenter)
+        with pytest.raises(CompatibilityError, match="msp detector, which carries no generator"):
+            create_detector(f"synthcp:generator={folders / 'msp'}").needs(segmenter)
+
     def test_equal_to_networks_at_hand(self, folders, segmenter):
         named = create_detector("synthcp", generator=str(folders / "generator"))
         maps = [anomaly_maps(one, scene_of(segmenter))[0] for one in (named, SynthCP.of(made_generator()))]
@@ -248,6 +260,7 @@ class TestSavedForm:
             {"something": torch.zeros(3)},
             {"generator.config": torch.tensor([1, 2], dtype=torch.uint8)},
             {"gate": torch.tensor(0.5)},
+            {"gate": torch.zeros(2)},
         ],
     )
     def test_a_state_of_another_kind_is_refused(self, state):

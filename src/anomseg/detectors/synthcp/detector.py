@@ -9,19 +9,18 @@ import torch
 from torch import Tensor
 
 from anomseg import scores
-from anomseg.detectors.base import Detector, Progress
+from anomseg.detectors.base import Progress
 from anomseg.detectors.features import AUTO, feature_names
 from anomseg.detectors.fitting import FitLog
 from anomseg.detectors.options import fraction, one_of, whole
 from anomseg.detectors.scales import scale_factors
-from anomseg.detectors.synthcp.carried import packed, unpacked
 from anomseg.detectors.synthcp.class_match import require_classes
 from anomseg.detectors.synthcp.comparator import Comparator
-from anomseg.detectors.synthcp.comparator_saved import load_comparator, rebuild_comparator
 from anomseg.detectors.synthcp.comparing import Compared, Comparison, compare, confidence
-from anomseg.detectors.synthcp.failures import class_names, failures
+from anomseg.detectors.synthcp.failures import failures
 from anomseg.detectors.synthcp.gate import GateFit
-from anomseg.detectors.synthcp.generator import SPADEGenerator, load_generator, rebuild_generator
+from anomseg.detectors.synthcp.generator import SPADEGenerator
+from anomseg.detectors.synthcp.networks import COMPARATOR, Synthesiser
 from anomseg.detectors.synthcp.records import joined
 from anomseg.detectors.synthcp.rendering import ENLARGE, Enlarge, as_image, generator_classes, render
 from anomseg.errors import CompatibilityError, ConfigError
@@ -30,12 +29,11 @@ from anomseg.segmenters.base import Segmenter, Size
 from anomseg.segmenters.scene import Scene
 from anomseg.types import FailurePrediction, Frame, Needs
 
-GENERATOR, COMPARATOR, GATE = "generator", "comparator", "gate"
-FIT = "fit"
+GATE, FIT = "gate", "fit"
 _PREFERRED = ("bottleneck", "encoder")
 
 
-class SynthCP(Detector):
+class SynthCP(Synthesiser):
     """Synthesize, then compare (Xia, Zhang, Liu, Shen, Yuille, ECCV 2020): for anomalies and for failures.
 
     A generator renders the predicted segmentation. Where the rendering is unlike the image, in a feature map of the
@@ -45,9 +43,10 @@ class SynthCP(Detector):
     given, which must predict the classes that the generator renders.
 
     Args:
-        generator: A directory that the stage ``synthesis`` wrote; loaded when first needed. Empty where the generator
-            comes with the directory of the detector, or from `SynthCP.of`.
-        comparator: A directory of a comparator; empty for none, or where it comes with the detector's.
+        generator: A directory that the stage ``synthesis`` wrote, or that of a saved ``synthcp``, whose networks are
+            then used with other options; loaded when first needed. Empty where the generator comes with the directory
+            of the detector, or from `SynthCP.of`.
+        comparator: A directory of a comparator; empty for none, or where it comes with a detector's directory.
         feature: Name of the feature map that is compared, or several joined by ``+``; ``"auto"`` is ``bottleneck``
             where the network has one, else ``encoder``, else the last it names.
         stride: Pixels of the working size between the cells that are compared; 4 as published.
@@ -80,8 +79,7 @@ class SynthCP(Detector):
         enlarge: Enlarge = "nearest",
         check_logits: bool = True,
     ) -> None:
-        super().__init__()
-        self.generator, self.comparator = generator, comparator
+        super().__init__(generator, comparator)
         if not feature_names(feature):
             raise ConfigError(f"feature must be auto, a name, or names joined by +, got {feature!r}")
         self.feature = feature
@@ -94,8 +92,6 @@ class SynthCP(Detector):
         self.pixels = whole("pixels", pixels)
         self.enlarge = one_of("enlarge", enlarge, ENLARGE)
         self.check_logits = check_logits
-        self._generator: SPADEGenerator | None = None
-        self._comparator: Comparator | None = None
         self._fitted_gate: float | None = None
 
     @classmethod
@@ -111,35 +107,8 @@ class SynthCP(Detector):
             CompatibilityError: They cannot be used for pictures, or do not name their classes.
         """
         detector = cls(**options)
-        detector._take(generator, comparator)
+        detector.take(generator, comparator)
         return detector
-
-    def _take(self, generator: SPADEGenerator, comparator: Comparator | None) -> None:
-        generator_classes(generator, self.registry_name)
-        if comparator is not None:
-            class_names(comparator, self.registry_name)
-            self._comparator = comparator.requires_grad_(False).eval()
-        self._generator = generator.requires_grad_(False).eval()
-        records = [one.meta.get("fitted_on") for one in (generator, comparator) if one is not None]
-        self.fitted_on = self.fitted_on or joined(*records)
-
-    def networks_at_hand(self) -> tuple[SPADEGenerator, Comparator | None]:
-        """Generator and comparator, loaded now where they were named only.
-
-        Raises:
-            ConfigError: There is no generator.
-            DataError: A directory holds none, or a file is missing or damaged.
-            CompatibilityError: One of them cannot be used.
-        """
-        if self._generator is None:
-            if not self.generator:
-                raise ConfigError(
-                    "synthcp has no generator; give the directory that the stage synthesis of 'anomseg train "
-                    "camvid-synthcp' wrote, as synthcp:generator=DIR"
-                )
-            self._take(load_generator(self.generator), load_comparator(self.comparator) if self.comparator else None)
-        assert self._generator is not None  # noqa: S101 - taken just now
-        return self._generator, self._comparator
 
     @property
     def threshold(self) -> float:
@@ -262,7 +231,6 @@ class SynthCP(Detector):
         if segmenter is None:
             raise CompatibilityError("synthcp finds its gate in a network's confidence; give a segmenter")
         network = segmenter
-        generator, comparator = self.networks_at_hand()
         self.needs(segmenter)
         found = GateFit(self.share, self.pixels)
 
@@ -273,53 +241,34 @@ class SynthCP(Detector):
         log.run(segmenter, frames, use, size=size, progress=progress)
         record = log.record(segmenter)
         gate, told = found.result()
-        carried = [one.meta.get("fitted_on") for one in (generator, comparator) if one is not None]
         self._fitted_gate, self.segmenter_identity = gate, record["segmenter"]
-        self.fitted_on = {**(joined(*carried, record) or {}), "gate": dict(told)}
+        self.fitted_on = {**(joined(self.trained_on(), record) or {}), "gate": dict(told)}
         return self
 
     def state(self) -> dict[str, Tensor]:
         """Generator, comparator and fitted gate, whichever there are."""
-        if self._generator is None and not self.generator:
-            return {}
-        generator, comparator = self.networks_at_hand()
-        state = packed(GENERATOR, generator)
-        if comparator is not None:
-            state |= packed(COMPARATOR, comparator)
-        if self._fitted_gate is not None:
-            state[GATE] = torch.tensor(self._fitted_gate, dtype=torch.float64)
-        return state
+        gate = {} if self._fitted_gate is None else {GATE: torch.tensor(self._fitted_gate, dtype=torch.float64)}
+        return super().state() | gate
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Take back what `state` returned.
-
-        Raises:
-            CompatibilityError: It holds no generator, or something in it is damaged.
-        """
-        if not state:
-            return
-        generator = unpacked(GENERATOR, state, rebuild_generator, self.registry_name)
+        """Take back what `state` returned; see `Synthesiser.load_state`."""
         gate = state.get(GATE)
-        if generator is None or (gate is not None and gate.ndim):
-            raise CompatibilityError(
-                f"the state of synthcp is a generator, perhaps a comparator and a gate; got {sorted(state)[:3]}"
-            )
-        self._take(generator, unpacked(COMPARATOR, state, rebuild_comparator, self.registry_name))
+        if gate is not None and gate.ndim:
+            raise CompatibilityError("the gate in the state of synthcp is no single number; fit it again")
+        super().load_state(state)
         self._fitted_gate = None if gate is None else float(gate)
 
     def card(self) -> dict[str, Any]:
         """See `Detector.card`; with the networks beside the segmenter, the gate, and the passes of both uses."""
-        if self._generator is None and not self.generator:
+        if not self.has_networks:
             return super().card()
-        generator, comparator = self.networks_at_hand()
-        told: dict[str, Any] = {
+        told = self.networks_card()
+        return {
+            **super().card(),
             "gate": self.threshold if self.is_fitted else None,
-            "passes": {"score": self.forward_passes, "assess": self.forward_passes if comparator is None else 1},
-            "generator": {**_size_of(generator), "image": list(generator.size)},
+            "passes": {"score": self.forward_passes, "assess": 1 if COMPARATOR in told else self.forward_passes},
+            **told,
         }
-        if comparator is not None:
-            told["comparator"] = _size_of(comparator)
-        return {**super().card(), **told}
 
 
 def _network_of(scene: Scene) -> Segmenter:
@@ -334,8 +283,3 @@ def _checked_gate(gate: float | str) -> float | Literal["fit"]:
     if isinstance(gate, bool) or not isinstance(gate, int | float) or not -1 <= gate <= 1:
         raise ConfigError(f"gate must be a number from -1 to 1, or fit, got {gate!r}")
     return gate
-
-
-def _size_of(network: SPADEGenerator | Comparator) -> dict[str, Any]:
-    count = sum(parameter.numel() for parameter in network.parameters())
-    return {"classes": list(network.meta.get("classes", ())), "parameters": count}
