@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of this command."""
     parser.add_argument("inputs", type=str, nargs="+", help="images, folders, globs, or @list.txt")
+    parser.add_argument(
+        "--task",
+        type=str,
+        default="anomaly",
+        help="anomaly: maps of what no class explains; failure: maps of where the network's own segmentation is likely "
+        "wrong, and the IoU or Dice to expect of each class",
+    )
     add_network(parser, default=None)
     parser.add_argument("--detector", type=str, action="append", help=DETECTOR_HELP)
     parser.add_argument(
@@ -36,7 +43,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--threshold",
         type=float,
         default=None,
-        help="scores at or above it are anomalous: writes a mask, and a picture of classes and anomaly in one",
+        help="scores at or above it are anomalous (or wrong): writes a mask, and of anomalies a picture of classes and "
+        "anomaly in one",
     )
     parser.add_argument(
         "--false-alarms",
@@ -70,8 +78,10 @@ def run(options: Namespace) -> int:
 
     from anomseg.cli.output import Progress, say, warn
     from anomseg.detectors import network_of, segmenter_matches
-    from anomseg.inference import predict_to_directory, threshold_at_false_alarms
+    from anomseg.inference import predict_to_directory, quality_text, read_quality, threshold_at_false_alarms
 
+    if options.task == "failure" and options.false_alarms is not None:
+        raise ConfigError("--false-alarms is a threshold of anomalies; give --threshold with --task failure")
     if options.threshold is not None and options.false_alarms is not None:
         raise ConfigError("--threshold and --false-alarms both set the threshold; give one of them")
     detectors = open_detectors(named_detectors(options), options.seed)
@@ -106,9 +116,13 @@ def run(options: Namespace) -> int:
                 range=tuple(options.range) if options.range else None,
                 overwrite=options.overwrite,
                 calibrated=options.calibrated,
+                task=options.task,
             )
         for item, reason in summary.skipped:
             warn(f"skipped {item}: {reason}")
+        if options.task == "failure":
+            table = quality_text(read_quality(out, sorted((*summary.done, *summary.kept))))
+            say(table or f"{name} judges pixels and says nothing of single classes", options.quiet)
         say(f"{name}: {_describe(summary)}; results in {out}", options.quiet)
         if summary.skipped:
             code = EXIT_PARTIAL if summary.done or summary.kept else EXIT_ERROR

@@ -1,8 +1,11 @@
 """From images to predictions: anomaly maps, pictures and files, one image or a folder of them."""
 
+from anomseg.inference.assessing import Assessed, assess_images
+from anomseg.inference.assessment import FailureAssessment
 from anomseg.inference.colour import colour_classes, colourise, draw_outline, heat_overlay, score_range
 from anomseg.inference.costs import CostRow, measure_costs
 from anomseg.inference.directory import PredictSummary, Progress, predict_to_directory
+from anomseg.inference.failure_predictor import FailurePredictor
 from anomseg.inference.inputs import ImageFile, expand_inputs
 from anomseg.inference.legend import add_colour_bar, add_legend
 from anomseg.inference.loading import Prefetch
@@ -11,6 +14,7 @@ from anomseg.inference.outputs import FORMATS, Outputs
 from anomseg.inference.predict import predict
 from anomseg.inference.prediction import Prediction
 from anomseg.inference.predictor import Predictor
+from anomseg.inference.quality_table import QualityRow, quality_text, read_quality, write_quality
 from anomseg.inference.readers import read_map
 from anomseg.inference.roi import Roi, load_roi
 from anomseg.inference.thresholds import threshold_at_false_alarms
@@ -19,7 +23,10 @@ from anomseg.inference.writers import write_hdf5, write_mask, write_npy, write_p
 __all__ = [
     "ANOMALY_NAME",
     "FORMATS",
+    "Assessed",
     "CostRow",
+    "FailureAssessment",
+    "FailurePredictor",
     "ImageFile",
     "Outputs",
     "PredictSummary",
@@ -27,10 +34,12 @@ __all__ = [
     "Predictor",
     "Prefetch",
     "Progress",
+    "QualityRow",
     "Roi",
     "add_colour_bar",
     "add_legend",
     "anomaly_colour",
+    "assess_images",
     "colour_classes",
     "colourise",
     "draw_outline",
@@ -41,12 +50,15 @@ __all__ = [
     "open_set_map",
     "predict",
     "predict_to_directory",
+    "quality_text",
     "read_map",
+    "read_quality",
     "score_range",
     "threshold_at_false_alarms",
     "write_hdf5",
     "write_mask",
     "write_npy",
     "write_picture",
+    "write_quality",
     "write_segmentation",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +17,13 @@ from anomseg.detectors.base import Detector
 from anomseg.errors import ConfigError, DataError, FrameError
 from anomseg.files import read_json
 from anomseg.inference.colour import Range
+from anomseg.inference.image_predictor import ImagePredictor
 from anomseg.inference.outputs import Outputs
 from anomseg.inference.predict import stream
-from anomseg.inference.predictor import Predictor
+from anomseg.inference.quality_table import read_quality, write_quality
 from anomseg.inference.roi import load_roi
 from anomseg.inference.sources import ImageLike, Source, sources_of
+from anomseg.inference.tasks import Task, make_predictor
 from anomseg.inference.writers import MapDtype
 from anomseg.segmenters.base import Segmenter, Size
 
@@ -90,6 +93,7 @@ def predict_to_directory(
     range: Range | None = None,
     overwrite: bool = False,
     calibrated: bool = False,
+    task: Task = "anomaly",
 ) -> PredictSummary:
     """Score images and write what was found, one set of files an image.
 
@@ -115,6 +119,8 @@ def predict_to_directory(
         overwrite: Redo also what is there already.
         calibrated: Write scores on the scale of the detector's calibration; ``threshold`` and ``range`` are then
             on it, too.
+        task: ``anomaly``; or ``failure``: where the segmentation is likely wrong, see `FailureAssessment.save`, with
+            the expected quality of all classes in ``class_quality.csv``.
 
     Returns:
         What was done, kept and skipped.
@@ -131,15 +137,15 @@ def predict_to_directory(
     started = time.perf_counter()
     folder = Path(out)
     sources = list(sources_of([inputs] if isinstance(inputs, (str, os.PathLike)) else inputs, exclude=folder))
-    predictor = Predictor(
+    predictor = make_predictor(
+        task,
         segmenter,
         detector,
         size=size,
         device=device,
         roi=load_roi(roi),
         seed=seed,
-        segmentation="png" in formats,
-        pictures="png" in formats,
+        drawn="png" in formats,
         calibrated=calibrated,
     )
     done: list[str] = []
@@ -176,10 +182,13 @@ def predict_to_directory(
             else:
                 done.append(source.name)
                 report(source.name, "done")
+    quality = read_quality(folder, [source.name for source in sources]) if task == "failure" else []
+    if quality:
+        write_quality(folder, quality)
     return PredictSummary(tuple(done), tuple(kept), tuple(skipped), time.perf_counter() - started)
 
 
-def is_finished(folder: Path, source: Source, predictor: Predictor, outputs: Outputs) -> bool:
+def is_finished(folder: Path, source: Source, predictor: ImagePredictor[Any, Any], outputs: Outputs) -> bool:
     """Whether the files of an image are there, made by the same settings from the same bytes."""
     sidecar = folder / f"{source.name}.json"
     if not sidecar.is_file():

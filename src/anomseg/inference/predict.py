@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -14,15 +14,16 @@ from torch import Tensor
 
 from anomseg.detectors.base import Detector
 from anomseg.errors import FrameError
+from anomseg.inference.assessment import FailureAssessment
+from anomseg.inference.image_predictor import ImagePredictor, Result
 from anomseg.inference.loading import Prefetch
 from anomseg.inference.prediction import Prediction
-from anomseg.inference.predictor import Predictor
 from anomseg.inference.roi import load_roi
 from anomseg.inference.sources import ImageLike, Source, is_single, single_source, sources_of
+from anomseg.inference.tasks import Task, make_predictor
 from anomseg.segmenters.base import Segmenter, Size
 from anomseg.types import Frame, UInt8Array
 
-Result = Prediction | FrameError
 Decoded = tuple[UInt8Array, dict[str, Any]]
 
 
@@ -38,7 +39,24 @@ def predict(
     roi: str | Path | np.ndarray | None = ...,
     seed: int = ...,
     threshold: float | None = ...,
+    task: Literal["anomaly"] = ...,
 ) -> Prediction: ...
+
+
+@overload
+def predict(
+    inputs: np.ndarray | Image.Image | Tensor | Frame,
+    segmenter: Segmenter | None,
+    detector: Detector,
+    *,
+    batch_size: int = ...,
+    size: Size | None = ...,
+    device: str | torch.device | None = ...,
+    roi: str | Path | np.ndarray | None = ...,
+    seed: int = ...,
+    threshold: float | None = ...,
+    task: Literal["failure"],
+) -> FailureAssessment: ...
 
 
 @overload
@@ -54,6 +72,7 @@ def predict(
     seed: int = ...,
     threshold: float | None = ...,
     on_error: Callable[[str, FrameError], None] | None = ...,
+    task: Task = ...,
 ) -> Any: ...
 
 
@@ -69,7 +88,8 @@ def predict(
     seed: int = 0,
     threshold: float | None = None,
     on_error: Callable[[str, FrameError], None] | None = None,
-) -> Prediction | Iterator[Prediction]:
+    task: Task = "anomaly",
+) -> Any:
     """Score one image, or many.
 
     Args:
@@ -87,17 +107,19 @@ def predict(
             well be given there.
         on_error: Called with the name and the reason of an image that cannot be used, which is then left out;
             without it the error is raised.
+        task: ``anomaly``: what is anomalous; ``failure``: where the network's own segmentation is likely wrong, and
+            how good it is for each class, as a `FailureAssessment` with ``error_map`` and ``class_quality``.
 
     Returns:
-        A prediction, or an iterator of them in the order given.
+        A prediction (an assessment in the task ``failure``), or an iterator of them in the order given.
 
     Raises:
         FrameError: An image cannot be used, or its scores hold NaN or infinity.
         DataError: A path does not exist.
         CompatibilityError: The detector does not fit the segmenter.
     """
-    predictor = Predictor(
-        segmenter, detector, size=size, device=device, roi=load_roi(roi), seed=seed, threshold=threshold
+    predictor: ImagePredictor[Any, Any] = make_predictor(
+        task, segmenter, detector, size=size, device=device, roi=load_roi(roi), seed=seed, threshold=threshold
     )
     if is_single(inputs):
         source = single_source(inputs)  # type: ignore[arg-type]
@@ -108,11 +130,11 @@ def predict(
 
 
 def _predictions(
-    predictor: Predictor,
+    predictor: ImagePredictor[Any, Result],
     sources: Iterable[Source],
     batch_size: int,
     on_error: Callable[[str, FrameError], None] | None,
-) -> Iterator[Prediction]:
+) -> Iterator[Result]:
     with closing(stream(predictor, sources, batch_size)) as results:
         for source, result in results:
             if isinstance(result, FrameError) and on_error is not None:
@@ -121,7 +143,9 @@ def _predictions(
                 yield raised(result)
 
 
-def stream(predictor: Predictor, sources: Iterable[Source], batch_size: int = 1) -> Generator[tuple[Source, Result]]:
+def stream(
+    predictor: ImagePredictor[Any, Result], sources: Iterable[Source], batch_size: int = 1
+) -> Generator[tuple[Source, Result | FrameError]]:
     """Decode ahead, batch what shares a working size, score.
 
     Memory holds two batches of images, however many there are.
@@ -132,7 +156,7 @@ def stream(predictor: Predictor, sources: Iterable[Source], batch_size: int = 1)
         batch_size: Most images scored together.
 
     Yields:
-        Each source with its prediction, or with the reason why it has none, in order.
+        Each source with its result, or with the reason why it has none, in order.
     """
     with Prefetch(sources, decode, depth=max(2, batch_size)) as decoded:
         batch: list[tuple[Source, Decoded]] = []
@@ -152,7 +176,9 @@ def stream(predictor: Predictor, sources: Iterable[Source], batch_size: int = 1)
         yield from _flush(predictor, batch)
 
 
-def _flush(predictor: Predictor, batch: list[tuple[Source, Decoded]]) -> Iterator[tuple[Source, Result]]:
+def _flush(
+    predictor: ImagePredictor[Any, Result], batch: list[tuple[Source, Decoded]]
+) -> Iterator[tuple[Source, Result | FrameError]]:
     if batch:
         sources = [source for source, _ in batch]
         results = predictor.run(sources, [image for _, (image, _) in batch], [about for _, (_, about) in batch])
@@ -168,8 +194,8 @@ def decode(source: Source) -> Decoded:
     return source.load(), source.describe()
 
 
-def raised(result: Result) -> Prediction:
-    """The prediction, or its error raised."""
+def raised(result: Result | FrameError) -> Result:
+    """The result, or its error raised."""
     if isinstance(result, FrameError):
         raise result
     return result

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from anomseg.errors import CompatibilityError, ConfigError, DataError
-from anomseg.files import cannot_write, write_json
+from anomseg.errors import CompatibilityError, ConfigError
 from anomseg.inference.colour import (
     BoolArray,
     FloatArray,
@@ -36,6 +34,7 @@ from anomseg.inference.open_set import (
 )
 from anomseg.inference.outputs import Outputs, check_range
 from anomseg.inference.provenance import SIGN, plain
+from anomseg.inference.result_files import picture_suffix, write_files
 from anomseg.inference.writers import (
     MapDtype,
     as_dtype,
@@ -46,11 +45,6 @@ from anomseg.inference.writers import (
     write_segmentation,
 )
 from anomseg.types import UInt8Array
-
-_SUFFIXES = (
-    ".npy", ".hdf5", "_overlay.png", "_mask.png", "_segmentation.png", "_open_set.png", "_open_set_labels.png"
-)  # fmt: skip
-_PICTURE = re.compile(r"_[a-z0-9_]{1,40}\.png")
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,44 +240,39 @@ class Prediction:
 
     def write(self, directory: str | Path, outputs: Outputs) -> list[Path]:
         """As `save`, with the options in one object."""
-        folder, name = Path(directory), safe_name(self.name)
         if outputs.half_precision:
-            as_dtype(self.anomaly_map, "float16", name)
-        # A sidecar stands for a finished set of files, so it goes before they change and comes back last.
-        sidecar = folder / f"{name}.json"
-        earlier = _listed_files(sidecar)
-        try:
-            sidecar.unlink(missing_ok=True)
-        except OSError as error:
-            raise cannot_write(sidecar, error) from error
-        written: list[Path] = []
+            as_dtype(self.anomaly_map, "float16", safe_name(self.name))
+        return write_files(
+            Path(directory), safe_name(self.name), self._writers(outputs), partial(self.sidecar, outputs)
+        )
 
-        def target(suffix: str) -> Path:
-            written.append(folder / f"{name}{suffix}")
-            return written[-1]
-
+    def _writers(self, outputs: Outputs) -> dict[str, Callable[[Path], None]]:
+        writers: dict[str, Callable[[Path], None]] = {}
         if "npy" in outputs.formats:
-            write_npy(target(".npy"), self.anomaly_map, outputs.dtype)
+            writers[".npy"] = lambda path: write_npy(path, self.anomaly_map, outputs.dtype)
         if "hdf5" in outputs.formats:
-            write_hdf5(target(".hdf5"), self.anomaly_map)
+            writers[".hdf5"] = lambda path: write_hdf5(path, self.anomaly_map)
         if "png" in outputs.formats:
-            write_picture(target("_overlay.png"), self.overlay(outputs.range, threshold=outputs.threshold))
-            if self.segmentation is not None:
-                write_segmentation(target("_segmentation.png"), self.segmentation, self.palette)
-            if outputs.threshold is not None:
-                write_mask(target("_mask.png"), self.mask(outputs.threshold))
-                if self.segmentation is not None and len(self.classes) < MOST_CLASSES:
-                    write_picture(target("_open_set.png"), self.coloured_open_set(outputs.threshold))
-                    labels = self.open_set(outputs.threshold)
-                    write_segmentation(target("_open_set_labels.png"), labels, self.open_set_palette)
-            for key, picture in self.pictures.items():
-                write_picture(target(_picture_suffix(key)), picture)
-        for file in earlier:
-            ours = file.startswith(name) and (file[len(name) :] in _SUFFIXES or _PICTURE.fullmatch(file[len(name) :]))
-            if ours and folder / file not in written:
-                (folder / file).unlink(missing_ok=True)
-        write_json(sidecar, self.sidecar(outputs, [path.name for path in written]))
-        return [*written, sidecar]
+            writers |= self._pictures(outputs)
+        return writers
+
+    def _pictures(self, outputs: Outputs) -> dict[str, Callable[[Path], None]]:
+        segmentation, threshold = self.segmentation, outputs.threshold
+        writers: dict[str, Callable[[Path], None]] = {
+            "_overlay.png": lambda path: write_picture(path, self.overlay(outputs.range, threshold=threshold))
+        }
+        if segmentation is not None:
+            writers["_segmentation.png"] = lambda path: write_segmentation(path, segmentation, self.palette)
+        if threshold is not None:
+            writers["_mask.png"] = lambda path: write_mask(path, self.mask(threshold))
+            if segmentation is not None and len(self.classes) < MOST_CLASSES:
+                writers["_open_set.png"] = lambda path: write_picture(path, self.coloured_open_set(threshold))
+                writers["_open_set_labels.png"] = lambda path: write_segmentation(
+                    path, self.open_set(threshold), self.open_set_palette
+                )
+        for key, picture in self.pictures.items():
+            writers[picture_suffix(key)] = partial(write_picture, picture=picture)
+        return writers
 
     def sidecar(self, outputs: Outputs, files: Sequence[str] = ()) -> dict[str, Any]:
         """The content of ``<name>.json``: provenance, range of the scores and how the files were written."""
@@ -307,30 +296,3 @@ class Prediction:
     def _told_anomaly_class(self, outputs: Outputs) -> int | None:
         joint = outputs.threshold is not None and self.segmentation is not None and len(self.classes) < MOST_CLASSES
         return self.anomaly_class if joint else None
-
-
-def _picture_suffix(name: str) -> str:
-    """The end of the file of a detector's picture; no file of ours has it otherwise.
-
-    Raises:
-        CompatibilityError: The name is none for a file, or taken.
-    """
-    suffix = f"_{name}.png"
-    if not _PICTURE.fullmatch(suffix) or suffix in _SUFFIXES:
-        raise CompatibilityError(f"a detector's picture cannot be called {name!r}; use other letters of a-z, 0-9 and _")
-    return suffix
-
-
-def _listed_files(sidecar: Path) -> set[str]:
-    """Names of the files that an earlier sidecar of ours lists; none where there is no sidecar or it is damaged.
-
-    Raises:
-        DataError: The file is sound but no sidecar of ours, such as an annotation beside its image.
-    """
-    try:
-        written = json.loads(sidecar.read_text("utf-8"))
-    except (OSError, ValueError):
-        return set()
-    if not isinstance(written, dict) or not {"fingerprint", "overlay_range", "files"} <= written.keys():
-        raise DataError(f"{sidecar} is no result of anomseg and is not replaced; choose another --out")
-    return {str(name) for name in written["files"]}

@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from anomseg.calibration import calibration_of
-from anomseg.detectors.base import Detector, anomaly_maps, network_of
-from anomseg.detectors.seeding import frame_seed
-from anomseg.errors import CompatibilityError, ConfigError, FrameError
+from anomseg.detectors.base import Detector, anomaly_maps
+from anomseg.errors import CompatibilityError
+from anomseg.inference.image_predictor import MAX_INDEXED_CLASSES, Answer, ImagePredictor, check_scores, find_device
 from anomseg.inference.prediction import Prediction
-from anomseg.inference.provenance import SIGN, describe
+from anomseg.inference.provenance import SIGN
 from anomseg.inference.roi import Roi, confine
-from anomseg.inference.sources import Source, array_hash
+from anomseg.inference.sources import Source
 from anomseg.segmenters.base import Segmenter, Size
-from anomseg.segmenters.scene import Scene, make_scene
+from anomseg.segmenters.scene import Scene
 from anomseg.types import UInt8Array
 
-MAX_INDEXED_CLASSES = 256
+__all__ = ["MAX_INDEXED_CLASSES", "Predictor", "check_scores", "find_device"]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What network and detector say of one image.
-
-    Attributes:
-        scores: ``(H, W)`` float32.
-        classes: ``(H, W)`` uint8; None where nobody asked.
-        pictures: ``(H, W, 3)`` uint8 by name, see `Detector.pictures`.
-    """
-
-    scores: np.ndarray
-    classes: np.ndarray | None = None
-    pictures: Mapping[str, UInt8Array] = field(default_factory=dict)
-
-
-class Predictor:
+class Predictor(ImagePredictor[np.ndarray, Prediction]):
     """A network and a detector made ready to score images.
 
     Args:
@@ -75,27 +58,17 @@ class Predictor:
         calibrated: bool = False,
         threshold: float | None = None,
     ) -> None:
-        self.segmenter: Segmenter | None = network_of(detector, segmenter)
-        self.detector = detector
-        self.size = size
-        self.roi = roi
-        self.seed = seed
-        self.threshold = threshold
-        self.needs = detector.needs(self.segmenter)
-        if self.needs.forward and self.segmenter is None:
-            raise CompatibilityError(f"{detector.registry_name} scores a network's answers; give a segmenter")
-        if not detector.is_fitted:
-            raise CompatibilityError(
-                f"{detector.registry_name} has not been fitted; run 'anomseg fit --detector {detector.registry_name}' "
-                "and give the saved directory"
-            )
-        self.device = find_device(device, self.segmenter)
-        if self.segmenter is not None:
-            self.segmenter.to(self.device).eval()
-        self.segmentation = (
-            segmentation and self.segmenter is not None and 0 < len(self.segmenter.classes) <= MAX_INDEXED_CLASSES
+        super().__init__(
+            segmenter,
+            detector,
+            size=size,
+            device=device,
+            roi=roi,
+            seed=seed,
+            segmentation=segmentation,
+            pictures=pictures,
         )
-        self.pictures = pictures
+        self.threshold = threshold
         self.scale = calibration_of(detector) if calibrated else None
         if calibrated and self.scale is None:
             raise CompatibilityError(
@@ -103,120 +76,38 @@ class Predictor:
                 "it saves"
             )
         self.bounded = detector.bounded or calibrated
-        self._described = describe(self.segmenter, detector)
         if calibrated:
             name = f"{detector.registry_name}, calibrated"
             self._described = {**self._described, "score": {"name": name, "sign": SIGN, "bounded": True}}
 
-    def provenance(self, image: dict[str, Any]) -> dict[str, Any]:
-        """What decides the result for one image, known before any work on it."""
-        return {
-            **self._described,
-            "image": image,
-            "settings": {
-                "size": list(self.size) if self.size else None,
-                "roi": self.roi.identity if self.roi else None,
-                "seed": self.seed,
-                **({"calibrated": True} if self.scale is not None else {}),
-            },
-        }
+    def settings(self) -> dict[str, Any]:
+        """What decides results beside image, network and detector, JSON-ready."""
+        return {**super().settings(), **({"calibrated": True} if self.scale is not None else {})}
 
-    def working_size(self, image: UInt8Array) -> Size:
-        """``(height, width)`` that an image is resized to before the network sees it."""
-        own = (image.shape[0], image.shape[1])
-        return self.segmenter.working_size(own, self.size) if self.segmenter is not None else self.size or own
+    def ask(self, scene: Scene) -> Sequence[np.ndarray]:
+        """Anomaly maps ``(H, W)`` float32."""
+        return [scores.numpy() for scores in anomaly_maps(self.detector, scene)]
 
-    def run(
-        self, sources: Sequence[Source], images: Sequence[UInt8Array], described: Sequence[dict[str, Any]]
-    ) -> list[Prediction | FrameError]:
-        """Score images that share one working size.
-
-        Args:
-            sources: Where they come from.
-            images: ``(H, W, 3)`` uint8 each; their own sizes may differ.
-            described: Path and hash of each, for the sidecar.
-
-        Returns:
-            A prediction for each, or what was wrong with it.
-        """
-        started = time.perf_counter()
-        try:
-            scene = make_scene(
-                images,
-                [source.name for source in sources],
-                self.segmenter,
-                size=self.size,
-                features=self.needs.features,
-                device=self.device,
-            )
-            scored = self._score(scene)
-        except FrameError as error:
-            if len(sources) == 1:
-                return [error]
-            # Which of them it was is only known one by one.
-            alone = zip(sources, images, described, strict=True)
-            return [self.run([source], [image], [about])[0] for source, image, about in alone]
-        except (RuntimeError, MemoryError) as error:
-            if "memory" in str(error).lower() or isinstance(error, MemoryError):
-                raise ConfigError(
-                    f"out of memory on {self.device} with {len(images)} image(s) of {images[0].shape[1]}x"
-                    f"{images[0].shape[0]}; use a smaller batch or working size"
-                ) from error
-            raise
-        seconds = (time.perf_counter() - started) / len(sources)
-        results: list[Prediction | FrameError] = []
-        for source, image, about, answer in zip(sources, images, described, scored, strict=True):
-            try:
-                results.append(self._prediction(source, image, about, answer, seconds))
-            except FrameError as error:
-                results.append(error)
-        return results
-
-    def _score(self, scene: Scene) -> list[Answer]:
-        scored: dict[int, Answer] = {}
-        for rows, part in scene.by_image_size():
-            if self.segmentation and not self.detector.reads_head:
-                with torch.no_grad():
-                    _ = part.output  # the class map is wanted anyway: one pass gives it and the features
-            with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-                torch.manual_seed(frame_seed(self.seed, part.frame_ids))
-                maps = anomaly_maps(self.detector, part)
-            classes, pictures = None, {}
-            if self.segmentation:
-                with torch.inference_mode():
-                    classes = part.prediction().to("cpu", torch.uint8).numpy()
-            if self.pictures:
-                with torch.inference_mode():
-                    pictures = {key: one.cpu().numpy() for key, one in self.detector.pictures(part).items()}
-            for index, row in enumerate(rows):
-                own = {key: one[index] for key, one in pictures.items()}
-                scored[row] = Answer(maps[index].numpy(), None if classes is None else classes[index], own)
-        return [scored[row] for row in range(len(scene.frame_ids))]
-
-    def _prediction(
-        self,
-        source: Source,
-        image: UInt8Array,
-        about: dict[str, Any],
-        answer: Answer,
-        seconds: float,
+    def result(
+        self, source: Source, image: UInt8Array, answer: Answer[np.ndarray], provenance: dict[str, Any]
     ) -> Prediction:
-        scores, classes = answer.scores, answer.classes
-        height, width = image.shape[:2]
-        check_scores(scores, (height, width), source.name, self.detector.registry_name)
+        """The prediction for one image.
+
+        Raises:
+            FrameError: Its map is of another size, or holds NaN or infinity.
+        """
+        scores, size = answer.found, (image.shape[0], image.shape[1])
+        check_scores(scores, size, source.name, self.detector.registry_name)
         if self.scale is not None:
             scores = self.scale(scores, source.name)
-        inside = self.roi.at((height, width)) if self.roi else None
-        if about["sha256"] is None:
-            about = {**about, "sha256": array_hash(image)}
-        about = {**about, "height": height, "width": width, "working_size": list(self.working_size(image))}
-        provenance = {**self.provenance(about), "seconds": {"score": round(seconds, 4)}}
+        inside = self.roi.at(size) if self.roi else None
+        network = self.segmenter if answer.classes is not None else None
         return Prediction(
             image=image,
             anomaly_map=scores if inside is None else confine(scores, inside),
-            segmentation=classes,
-            classes=self.segmenter.classes if self.segmenter is not None and classes is not None else (),
-            palette=self.segmenter.palette if self.segmenter is not None and classes is not None else (),
+            segmentation=answer.classes,
+            classes=network.classes if network is not None else (),
+            palette=network.palette if network is not None else (),
             provenance=provenance,
             bounded=self.bounded,
             name=source.name,
@@ -224,41 +115,3 @@ class Predictor:
             threshold=self.threshold,
             pictures=answer.pictures,
         )
-
-
-def check_scores(scores: np.ndarray, size: Size, name: str, detector: str) -> None:
-    """Refuse an anomaly map that cannot be trusted.
-
-    Raises:
-        FrameError: Its size is not the image's, or it holds NaN or infinity.
-    """
-    if scores.shape != size:
-        raise FrameError(f"{name}: {detector} gave a map of {scores.shape} for an image of {size}")
-    broken = int(scores.size - np.isfinite(scores).sum())
-    if broken:
-        raise FrameError(
-            f"{name}: {detector} gave {broken} NaN or infinite scores of {scores.size}; check the network's weights"
-        )
-
-
-def find_device(device: str | torch.device | None, segmenter: Segmenter | None = None) -> torch.device:
-    """The device to run on.
-
-    Args:
-        device: A name such as ``"cpu"`` or ``"cuda:0"``, ``"auto"``, or None for where the network lies.
-        segmenter: The network.
-
-    Raises:
-        ConfigError: There is no such device.
-    """
-    if device is None:
-        parameter = next(segmenter.parameters(), None) if segmenter is not None else None
-        return parameter.device if parameter is not None else torch.device("cpu")
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, ImportError) as error:
-        raise ConfigError(f"device {device!r} is not available here; use cpu or auto") from error
-    return found
