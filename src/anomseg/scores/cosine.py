@@ -68,7 +68,7 @@ class StreamedCosine:
         first, second = first.to(kind), second.to(kind)
         found = tuple(torch.linalg.vecdot(one, other, dim=1) for one, other in _pairs(first, second))
         if self._sums is None:
-            self._sums = found  # type: ignore[assignment] # three of them
+            self._sums = found
         elif self._sums[0].shape != found[0].shape:
             raise CompatibilityError(
                 f"these channels have cells of shape {tuple(found[0].shape)}, those before {tuple(self._sums[0].shape)}"
