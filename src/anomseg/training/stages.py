@@ -63,6 +63,31 @@ STAGES.register(
     "anomseg.detectors.synthcp.comparator_stage:ComparatorStage",
     "learn on out-of-fold predictions and their renderings where a segmentation is wrong (SynthCP)",
 )
+STAGES.register(
+    "volume_synthesis",
+    "anomseg.detectors.synthcp.volumes.synthesis_stage:VolumeSynthesisStage",
+    "train a SPADE generator that renders masks as CT, in slices or in volumes (SynthCP)",
+)
+STAGES.register(
+    "volume_comparator",
+    "anomseg.detectors.synthcp.volumes.comparator_stage:VolumeComparatorStage",
+    "learn the Dice of masks in CT, with or without the CT that a mask is rendered as (SynthCP)",
+)
+STAGES.register(
+    "volume_shape",
+    "anomseg.detectors.synthcp.volumes.shape_stage:VolumeShapeStage",
+    "train an autoencoder of true masks, and fit the Dice to how it gives masks back",
+)
+STAGES.register(
+    "volume_uncertainty",
+    "anomseg.detectors.synthcp.volumes.shape_stage:VolumeUncertaintyStage",
+    "fit the Dice of masks in CT to the entropy of their probabilities",
+)
+STAGES.register(
+    "tcp",
+    "anomseg.detectors.failure.tcp_stage:TCPStage",
+    "train a head that guesses the probability of the true class, on a network that stays as it is",
+)
 
 
 class Stage(Protocol):

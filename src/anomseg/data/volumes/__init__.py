@@ -3,6 +3,7 @@
 from anomseg.data.volumes.case import FOREGROUND, Case, Mask, Volume, with_targets
 from anomseg.data.volumes.catalog import CASES, load_cases
 from anomseg.data.volumes.grid import WorkingGrid, resample
+from anomseg.data.volumes.identity import case_fingerprint
 from anomseg.data.volumes.overlap import dice_overlap
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Mask",
     "Volume",
     "WorkingGrid",
+    "case_fingerprint",
     "dice_overlap",
     "load_cases",
     "resample",

@@ -68,6 +68,10 @@ class WorkingGrid:
         scaled = (part.clamp(low, high) - low) * (2 / (high - low)) - 1
         return resample(scaled[None], self.size)[0]
 
+    def share(self, values: Volume, box: Box) -> Tensor:
+        """The region of a map of shares or probabilities on the grid, ``(D, H, W)``."""
+        return resample(torch.from_numpy(np.ascontiguousarray(values[box]))[None], self.size)[0]
+
     def layout(self, mask: Mask, box: Box, classes: int) -> Tensor:
         """The region of a mask on the grid: the share of each class, ``(C, D, H, W)`` in [0, 1]."""
         indices = torch.from_numpy(np.ascontiguousarray(mask[box])).long()
@@ -95,7 +99,7 @@ def resample(values: Tensor, size: tuple[int, int, int]) -> Tensor:
     """
     shrunk = tuple(min(side, wanted) for side, wanted in zip(values.shape[1:], size, strict=True))
     if shrunk != tuple(values.shape[1:]):
-        values = F.adaptive_avg_pool3d(values[None], list(shrunk))[0]
+        values = F.adaptive_avg_pool3d(values[None], (shrunk[0], shrunk[1], shrunk[2]))[0]
     if shrunk != size:
         values = F.interpolate(values[None], size, mode="trilinear")[0]
     return values

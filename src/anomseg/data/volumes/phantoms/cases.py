@@ -87,7 +87,7 @@ def phantom_cases(
                     partial(_truth, seed, index, size),
                     spacing,  # type: ignore[arg-type]
                     group=group,
-                    meta={"kind": kind, "severity": severity},
+                    meta={"kind": kind, "severity": severity, "identity": f"phantom {index} of seed {seed}"},
                     classes=CLASSES,
                 )
             )
