@@ -308,3 +308,20 @@ def training_frames(place):
     from anomseg.data import load_frames
 
     return load_frames("camvid", root=place / "camvid", split="train")
+
+
+def test_places_are_fitted_anew_from_the_command_line(place, trained):
+    from anomseg.cli.main import run
+    from anomseg.detectors import save_detector
+
+    detector = load_detector(trained[0])
+    detector.by_place = 2.0
+    detector.fit(None, training_frames(place)[:2])
+    save_detector(detector, place / "two")
+    words = ("fit", "--detector", str(place / "two"), "--segmenter", str(place / "teacher"))
+    data = ("--data", f"camvid={place / 'camvid'}@train", "--out", str(place / "four"), "--quiet")
+    assert run((*words, *data)) == 0
+    again = load_detector(place / "four")
+    assert again.fitted_on["by_place"]["frames"] == 4
+    assert again.student.fingerprint() == detector.student.fingerprint()
+    assert not torch.equal(again.state()["place_mean"], detector.state()["place_mean"])
