@@ -12,6 +12,7 @@ from anomseg.errors import ConfigError, DataError
 from anomseg.evaluation.class_table import class_table
 from anomseg.evaluation.failure.state import FailureState
 from anomseg.evaluation.finish import Outcome
+from anomseg.evaluation.frame_state import FrameState
 from anomseg.evaluation.maps import LabelCache, MapCache
 from anomseg.evaluation.progress import Progress, silent
 from anomseg.evaluation.run_folder import RunRecord, claim, differences, read_record
@@ -56,15 +57,16 @@ def merge(
     failures = {name: _merged(name, folders, load_failure) for name in _detectors(content, "failure")}
     segmentation = _merged_segmentation(folders, content)
     expected = list(content["frames"])
-    check_complete({**states, **failures}, expected)
+    every: dict[str, FrameState] = {**states, **failures}
+    check_complete(every, expected)
     if not states and not failures and segmentation is not None:
         segmentation.check_complete(expected)
     claim(target, RunRecord(content, records[0].folders, merged_from=len(folders)), overwrite=overwrite)
-    for name, state in {**states, **failures}.items():
+    for name, state in every.items():
         state.save(target / name)
     if segmentation is not None:
         segmentation.save(target)
-    caches = {name: [MapCache(folder / name) for folder in folders] for name in (*states, *failures)}
+    caches = {name: [MapCache(folder / name) for folder in folders] for name in every}
     labels = [LabelCache(folder) for folder in folders]
     outcome = Outcome(target, content, states, segmentation, failures, shards=len(folders))
     cards = outcome.finish(
@@ -73,7 +75,7 @@ def merge(
         on_progress,
     )
     if keep_maps:
-        for name, state in {**states, **failures}.items():
+        for name, state in every.items():
             for frame in sorted(state.frames) if state.has_maps else ():
                 MapCache(target / name).write(frame, _holder(caches[name], frame).read(frame))
     return cards

@@ -153,7 +153,8 @@ class FailureAssessment:
         """
         limits = check_range(range) if range is not None else self.range()
         heat = normalise(self._map(), limits)
-        drawn = blend(self._segments(), colourise(self._map(), limits), 0.9 * heat)
+        # The root lets middling values show on colours that are not theirs.
+        drawn = blend(self._segments(), colourise(self._map(), limits), 0.95 * np.sqrt(heat))
         if self.roi is not None:
             drawn = np.where(self.roi[..., None], drawn, self.image)
         if threshold is not None:
@@ -256,4 +257,4 @@ class FailureAssessment:
         return self.error_map
 
     def _segments(self) -> UInt8Array:
-        return blend(grey(self.image), colour_classes(self.segmentation, self.palette), 0.65)
+        return blend(grey(self.image), colour_classes(self.segmentation, self.palette), 0.5)

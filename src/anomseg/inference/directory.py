@@ -16,10 +16,12 @@ import torch
 from anomseg.detectors.base import Detector
 from anomseg.errors import ConfigError, DataError, FrameError
 from anomseg.files import read_json
+from anomseg.inference.assessment import FailureAssessment
 from anomseg.inference.colour import Range
 from anomseg.inference.image_predictor import ImagePredictor
 from anomseg.inference.outputs import Outputs
 from anomseg.inference.predict import stream
+from anomseg.inference.prediction import Prediction
 from anomseg.inference.quality_table import read_quality, write_quality
 from anomseg.inference.roi import load_roi
 from anomseg.inference.sources import ImageLike, Source, sources_of
@@ -137,7 +139,7 @@ def predict_to_directory(
     started = time.perf_counter()
     folder = Path(out)
     sources = list(sources_of([inputs] if isinstance(inputs, (str, os.PathLike)) else inputs, exclude=folder))
-    predictor = make_predictor(
+    predictor: ImagePredictor[Any, Prediction | FailureAssessment] = make_predictor(
         task,
         segmenter,
         detector,

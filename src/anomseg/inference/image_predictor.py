@@ -23,7 +23,7 @@ from anomseg.types import UInt8Array
 MAX_INDEXED_CLASSES = 256
 
 Found = TypeVar("Found")
-Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Answer(Generic[Found]):
     pictures: Mapping[str, UInt8Array] = field(default_factory=dict)
 
 
-class ImagePredictor(Generic[Found, Result]):
+class ImagePredictor(Generic[Found, Result_co]):
     """A network and a detector made ready for images; subclasses say what is asked and what comes of it.
 
     Args:
@@ -97,7 +97,7 @@ class ImagePredictor(Generic[Found, Result]):
         """What the detector says of each image of a scene, whose images share one size."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it asks")
 
-    def result(self, source: Source, image: UInt8Array, answer: Answer[Found], provenance: dict[str, Any]) -> Result:
+    def result(self, source: Source, image: UInt8Array, answer: Answer[Found], provenance: dict[str, Any]) -> Result_co:
         """What comes of one image.
 
         Raises:
@@ -124,7 +124,7 @@ class ImagePredictor(Generic[Found, Result]):
 
     def run(
         self, sources: Sequence[Source], images: Sequence[UInt8Array], described: Sequence[dict[str, Any]]
-    ) -> list[Result | FrameError]:
+    ) -> list[Result_co | FrameError]:
         """Score images that share one working size.
 
         Args:
@@ -160,7 +160,7 @@ class ImagePredictor(Generic[Found, Result]):
                 ) from error
             raise
         seconds = (time.perf_counter() - started) / len(sources)
-        results: list[Result | FrameError] = []
+        results: list[Result_co | FrameError] = []
         for source, image, about, answer in zip(sources, images, described, scored, strict=True):
             try:
                 results.append(self._result(source, image, about, answer, seconds))
@@ -191,7 +191,7 @@ class ImagePredictor(Generic[Found, Result]):
 
     def _result(
         self, source: Source, image: UInt8Array, about: dict[str, Any], answer: Answer[Found], seconds: float
-    ) -> Result:
+    ) -> Result_co:
         height, width = image.shape[:2]
         if about["sha256"] is None:
             about = {**about, "sha256": array_hash(image)}

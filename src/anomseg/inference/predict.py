@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from anomseg.detectors.base import Detector
 from anomseg.errors import FrameError
 from anomseg.inference.assessment import FailureAssessment
-from anomseg.inference.image_predictor import ImagePredictor, Result
+from anomseg.inference.image_predictor import ImagePredictor
 from anomseg.inference.loading import Prefetch
 from anomseg.inference.prediction import Prediction
 from anomseg.inference.roi import load_roi
@@ -24,6 +24,7 @@ from anomseg.inference.tasks import Task, make_predictor
 from anomseg.segmenters.base import Segmenter, Size
 from anomseg.types import Frame, UInt8Array
 
+Result = TypeVar("Result")
 Decoded = tuple[UInt8Array, dict[str, Any]]
 
 

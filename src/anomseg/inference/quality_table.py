@@ -47,10 +47,12 @@ def read_quality(folder: str | Path, names: Iterable[str]) -> list[QualityRow]:
     for name in names:
         path = Path(folder) / f"{name}.json"
         part = read_json(path).get("class_quality") if path.is_file() else None
+        if part is None:
+            continue
         try:
             rows += [
                 QualityRow(name, str(label), float(part["shares"][label]), quality, str(part["measure"]))
-                for label, quality in (part["classes"] if part else {}).items()
+                for label, quality in part["classes"].items()
             ]
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path} is damaged; give --overwrite to write it anew") from error

@@ -53,8 +53,6 @@ def make_predictor(
         return Predictor(segmenter, detector, segmentation=drawn, calibrated=calibrated, **common)  # type: ignore[arg-type]
     if task == "failure":
         if calibrated:
-            raise ConfigError(
-                "a calibration is of false alarms on anomalies, not of failures; leave it out"
-            )
+            raise ConfigError("a calibration is of false alarms on anomalies, not of failures; leave it out")
         return FailurePredictor(segmenter, detector, **common)  # type: ignore[arg-type]
     raise unknown_name("task", task, TASKS)

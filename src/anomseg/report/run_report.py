@@ -206,7 +206,7 @@ def worth(row: Mapping[str, Any]) -> float | None:
 
 def caption_of(row: Mapping[str, Any]) -> str:
     """A frame's name with its figures."""
-    named = (("AP", "ap"), ("foretold overlap", "predicted_quality"), ("true", "true_quality"))
+    named = (("AP", "ap"), ("foretold overlap", "predicted_quality"), ("true overlap", "true_quality"))
     told = [f"{label} {row[key]:.3f}" for label, key in named if row.get(key) is not None]
     return "   ".join([str(row["frame"]), *told])
 

@@ -1,0 +1,6 @@
+"""Failure detection in volumes: cases judged, foretold Dice against true Dice, result cards."""
+
+from anomseg.evaluation.volumes.judging import check_unseen, evaluate_cases
+from anomseg.evaluation.volumes.state import VolumeState
+
+__all__ = ["VolumeState", "check_unseen", "evaluate_cases"]
