@@ -14,7 +14,8 @@ def test_default_detector_exists():
 def test_names_by_tag():
     assert detector_names("control") == ["chance", "position_prior", "local_contrast", "not_road"]
     assert detector_names("no-network") == ["chance", "position_prior", "local_contrast"]
-    assert detector_names("fitted") == ["sml", "temperature_scaling", "mahalanobis", "gmm", "knn", "cdnp"]
+    fitted = ["sml", "temperature_scaling", "mahalanobis", "gmm", "knn", "cdnp", "quality_regression"]
+    assert detector_names("fitted") == fitted
 
 
 @pytest.mark.parametrize("name", ["enrgy", "MSP", "softmax", "sml:x", "", "a/b:c=d"])

@@ -124,6 +124,18 @@ for _name, _target, _summary, _tags in (
         ("trained",),
     ),
     (
+        "tcp",
+        "failure:TCP",
+        "one minus what a head guesses the probability of the true class to be: anomseg train camvid-tcp",
+        ("trained", "features", "bounded"),
+    ),
+    (
+        "quality_regression",
+        "failure:QualityRegression",
+        "where a segmentation is likely wrong by entropy, msp or MC dropout, and the IoU that this has meant so far",
+        ("fitted", "labels", "bounded"),
+    ),
+    (
         "bundled",
         "bundled:Bundled",
         "small network with an outlier head, shipped with the package (non-commercial weights)",

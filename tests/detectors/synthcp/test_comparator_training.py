@@ -20,7 +20,6 @@ from anomseg.detectors.synthcp.comparator_data import (
     SampleStream,
     at_centres,
     last_part,
-    predicted_frames,
 )
 from anomseg.detectors.synthcp.comparator_losses import confidence_loss, quality_loss
 from anomseg.errors import CompatibilityError, ConfigError, DataError
@@ -28,6 +27,7 @@ from anomseg.registry import SEGMENTERS
 from anomseg.segmenters.scene import make_scene
 from anomseg.training import train
 from anomseg.training.folds import Folds
+from anomseg.training.folds_frames import predicted_frames
 
 sys.path.append(str(Path(__file__).parents[2] / "training"))
 from tiny_camvid import write_split

@@ -21,7 +21,6 @@ from anomseg.detectors.synthcp.comparator_data import (
     SampleList,
     SampleStream,
     last_part,
-    predicted_frames,
 )
 from anomseg.detectors.synthcp.comparator_module import ComparatorModule
 from anomseg.detectors.synthcp.comparator_saved import save_comparator
@@ -34,6 +33,7 @@ from anomseg.errors import ConfigError
 from anomseg.segmenters.checkpoint import load_checkpoint
 from anomseg.training.bounds import check_bounds
 from anomseg.training.folds import Folds
+from anomseg.training.folds_frames import predicted_frames
 from anomseg.training.loop import run_training
 from anomseg.training.options import OptimiserConfig
 from anomseg.training.recipe import Recipe, StageConfig, configure
