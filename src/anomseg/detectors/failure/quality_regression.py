@@ -27,7 +27,7 @@ from anomseg.segmenters.scene import Scene
 from anomseg.types import VOID, FailurePrediction, Flags, Frame, Needs
 
 Of = Literal["entropy", "msp", "mc_dropout"]
-OF = ("entropy", "msp", "mc_dropout")
+OF: tuple[Of, ...] = ("entropy", "msp", "mc_dropout")
 STATE = ("slope", "intercept", "frames")
 
 
@@ -82,8 +82,9 @@ class QualityRegression(FailureDetector):
         probabilities = self._probabilities(scene)
         doubt = 1 - probabilities.amax(1)
         error = doubt if self.of == "msp" else probability_entropy(probabilities, normalized=True)
-        slope, intercept = (self._state[name].to(error.device) for name in ("slope", "intercept"))
+        slope, intercept, frames = (self._state[name].to(error.device) for name in STATE)
         quality = predicted_quality(self._uncertainty(scene, probabilities), slope, intercept)
+        quality = quality.masked_fill(frames == 0, torch.nan)
         return FailurePrediction(error.float().contiguous(), quality)
 
     def _probabilities(self, scene: Scene) -> Tensor:
@@ -137,7 +138,7 @@ class QualityRegression(FailureDetector):
         log = FitLog(self.registry_name)
         log.run(segmenter, frames, use, size=size, progress=progress)
         record = log.record(segmenter)
-        found = fit_lines(np.stack(doubts), np.stack(overlaps))
+        found = [np.nan_to_num(values) for values in fit_lines(np.stack(doubts), np.stack(overlaps))]
         self._state = {name: torch.from_numpy(values) for name, values in zip(STATE, found, strict=True)}
         self.segmenter_identity = record["segmenter"]
         shown_by = {name: int(number) for name, number in zip(segmenter.classes, found[2], strict=True)}
@@ -145,7 +146,7 @@ class QualityRegression(FailureDetector):
         return self
 
     def state(self) -> dict[str, Tensor]:
-        """``slope`` and ``intercept`` ``(C,)`` float64, and ``frames`` ``(C,)`` int64, on how many they rest."""
+        """``slope`` and ``intercept`` ``(C,)`` float64, and ``frames`` ``(C,)`` int64, on how many they rest; else 0."""
         return dict(self._state)
 
     def load_state(self, state: dict[str, Tensor]) -> None:

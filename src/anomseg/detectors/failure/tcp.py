@@ -61,7 +61,9 @@ class TCP(FailureDetector):
 
     def feature_name(self, segmenter: Segmenter | None) -> str | None:
         """The feature map that is read; None where that cannot be said."""
-        return self.feature if self.feature != AUTO else segmenter and default_feature(segmenter)
+        if self.feature != AUTO:
+            return self.feature
+        return default_feature(segmenter) if segmenter is not None else None
 
     def needs(self, segmenter: Segmenter | None) -> Needs:
         """One feature map, with as many channels as the head was trained on."""
