@@ -1,0 +1,166 @@
+"""What the figures say of S1, P2 and P3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from claim_record import Entry
+from knn_verdicts import above, all_of
+from learned_clean import THRESHOLDS
+from learned_states import share
+
+from anomseg.files import read_json
+
+Json = Mapping[str, Any]
+COUNTED = {"parameters": "parameters", "flops": "FLOPs", "seconds": "seconds"}
+DECIDES = "recall"
+"""The threshold that P3 rests on: what the same recall costs."""
+UNMEASURED = "undecided: not measured yet"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a claim, answered.
+
+    Attributes:
+        claim: Such as ``P3``.
+        says: The part in short.
+        word: The verdict.
+        why: What it rests on.
+        differences: By set the figure that decides, with its interval; empty where none does.
+    """
+
+    claim: str
+    says: str
+    word: str
+    why: str
+    differences: Mapping[str, Json]
+
+
+def evaluated(runs: Sequence[Path]) -> list[Json]:
+    """Figures of synthcp in folders of finished evaluations.
+
+    Args:
+        runs: As ``anomseg evaluate --out`` was given.
+    """
+    found: list[Json] = []
+    for run in runs:
+        for path in sorted(run.glob("*/metrics.json")):
+            card = read_json(path)
+            if card["detector"]["name"] != "synthcp":
+                continue
+            failure = card["task"] == "failure"
+            own = card.get("failure" if failure else "pixel") or {}
+            told = {"ap": own.get("aupr_error" if failure else "ap"), "auroc": own.get("auroc")}
+            shared = {name: card[name] for name in ("task", "benchmark", "frames", "prevalence")}
+            found.append({**shared, **told, "row": path.parent.name})
+    return found
+
+
+def parts(figures: Json, runs: Sequence[Json]) -> list[Part]:
+    """All answers."""
+    return [s1(figures.get("tasks"), runs), p2(figures.get("costs")), *p3(figures.get("clean"))]
+
+
+def s1(found: Json | None, runs: Sequence[Json]) -> Part:
+    """Both tasks from one trained generator."""
+    says = "one framework, two modules, both tasks, from one trained generator"
+    if found is None:
+        return Part("S1", says, UNMEASURED, "no run", {})
+    if not found["comparator"]:
+        return Part("S1", says, "undecided: the detector carries no comparator", "anomaly segmentation alone", {})
+    checks = {
+        "both tasks answer with finite maps": found["anomaly"] and found["failure"],
+        "the anomaly map is bit-equal without the comparator": found["alone"],
+        "another generator changes both answers": found["other_anomaly"] and found["other_failure"],
+    }
+    told = [f"{what}: {'yes' if holds else 'no'}" for what, holds in checks.items()]
+    told.append(f"generator of {found['parameters'] / 1e6:.2f} M parameters, frame {found['frame']}")
+    for one in runs:
+        if one["ap"] is not None:
+            name = "AUPR-Error" if one["task"] == "failure" else "AP"
+            told.append(
+                f"{one['task']}, {one['benchmark']} ({one['row']}): {name} {one['ap']:.3f} at prevalence "
+                f"{one['prevalence']:.3f}"
+            )
+    return Part("S1", says, "supported" if all(checks.values()) else "not supported", "; ".join(told), {})
+
+
+def p2(found: Json | None) -> Part:
+    """PAnS is cheaper."""
+    says = "PAnS is cheaper than a generative approach: parameters, FLOPs and seconds against SynthCP"
+    if found is None:
+        return Part("P2", says, UNMEASURED, "no run", {})
+    rows = {name: total(found["detectors"][name]) for name in ("pans", "synthcp")}
+    cheaper = [name for name in COUNTED if rows["pans"][name] < rows["synthcp"][name]]
+    word = "supported" if len(cheaper) == len(COUNTED) else "not supported"
+    if 0 < len(cheaper) < len(COUNTED):
+        word = f"undecided: in {' and '.join(COUNTED[name] for name in cheaper)} alone"
+    told = [f"{COUNTED[name]} of SynthCP over those of PAnS: {_ratio(rows, name)}" for name in COUNTED]
+    return Part("P2", says, word, "; ".join([*told, f"threads: {found['threads']}"]), {})
+
+
+def total(row: Json) -> dict[str, float]:
+    """Everything that a detector needs, by the names of `COUNTED`."""
+    return {"parameters": row["network"] + row["own"], "flops": row["flops"], "seconds": row["seconds"]}
+
+
+def _ratio(rows: Mapping[str, Json], name: str) -> str:
+    return f"{rows['synthcp'][name] / rows['pans'][name]:.2f}" if rows["pans"][name] else "no figure"
+
+
+def p3(found: Json | None) -> list[Part]:
+    """SynthCP raises more false alarms on clean frames than PAnS, and than the MSP of its own network."""
+    says = {
+        "pans": "generated artifacts create false anomalies: SynthCP flags more of clean frames than PAnS",
+        "msp": "and more than MSP of SynthCP's own network, which renders nothing",
+    }
+    if found is None:
+        return [Part("P3", text, UNMEASURED, "no run", {}) for text in says.values()]
+    made = []
+    for rival, text in says.items():
+        gaps = {one["title"]: difference(one, "synthcp", rival, DECIDES) for one in found["sets"].values()}
+        word = all_of(above(gap["ci95"]) for gap in gaps.values())
+        told = [f"{title}: {_shown(gap)}" for title, gap in gaps.items()]
+        why = f"share of pixels at the threshold of {THRESHOLDS[DECIDES]}, SynthCP less {rival}: {'; '.join(told)}"
+        made.append(Part("P3", text, word, why, gaps))
+    return made
+
+
+def difference(clean: Json, first: str, second: str, kind: str) -> Json:
+    """Share of pixels that one detector flags less that of another, with its interval over groups, paired."""
+    totals: dict[str, list[int]] = {}
+    for row in clean["frames"]:
+        own = totals.setdefault(row["group"], [0, 0])
+        own[0] += row["flagged"][first][kind] - row["flagged"][second][kind]
+        own[1] += row["pixels"]
+    flagged, pixels = zip(*totals.values(), strict=True)
+    return share(flagged, pixels)
+
+
+def _shown(gap: Json) -> str:
+    limits = f" [{gap['ci95'][0]:+.3f}, {gap['ci95'][1]:+.3f}]" if gap["ci95"] else ", no interval"
+    return f"{gap['value']:+.3f}{limits}"
+
+
+def entries(answers: Sequence[Part], figures: Json) -> list[Entry]:
+    """The answers for the record beside the page; of several sets the one that speaks most against the claim."""
+    sets = (figures.get("clean") or {}).get("sets", {})
+    counts = {one["title"]: len(one["frames"]) for one in sets.values()}
+    made = []
+    for one in answers:
+        known = {title: gap for title, gap in one.differences.items() if gap["value"] is not None}
+        worst = min(known, key=lambda title: (known[title]["ci95"] or [known[title]["value"]])[0], default=None)
+        frames = {title: counts[title] for title in known} or ({"CamVid test": 1} if figures else None)
+        if worst is None:
+            made.append(Entry(one.claim, one.says, one.word, one.why, frames=frames))
+            continue
+        gap = known[worst]
+        figure = f"{worst}: share of clean pixels flagged, difference"
+        made.append(
+            Entry(one.claim, one.says, one.word, one.why, figure, gap["value"], tuple(gap["ci95"]), frames, (0,))
+        )
+    return made
