@@ -204,7 +204,7 @@ def test_debug_shows_the_traceback(evaluate, capsys):
     ("argv", "message"),
     [
         (["evalute"], "unknown command 'evalute': did you mean 'evaluate'?"),
-        (["evaluate", "--benchmark", "folder"], "missing: --root, --out; see 'anomseg evaluate --help'"),
+        (["evaluate", "--benchmark", "folder"], "missing: --out; see 'anomseg evaluate --help'"),
         (["predict"], "missing: INPUTS; see 'anomseg predict --help'"),
         (["predict", "x.png", "--treshold", "1"], "unknown options: --treshold 1 (did you mean --threshold?)"),
         (["predict", "x.png", "--threshold", "much"], "threshold: expected a number, got much"),

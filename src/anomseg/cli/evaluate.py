@@ -29,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         required=True,
         help="see 'anomseg list benchmarks'; folder takes options: \"folder:images=photos;masks=gt;values=0:0,255:1\"",
     )
-    parser.add_argument("--root", type=str, required=True, help="folder of its data")
+    parser.add_argument("--root", type=str, default=None, help="folder of its data; phantoms need none")
     parser.add_argument(
         "--task",
         type=str,
@@ -93,7 +93,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Evaluate, report, and say whether frames were skipped."""
     from anomseg.benchmarks import PROTOCOLS
+    from anomseg.cli.volumes import evaluate as evaluate_volumes
+    from anomseg.cli.volumes import names_cases
 
+    if names_cases(options.benchmark):
+        return evaluate_volumes(options)
+    if options.root is None:
+        raise ConfigError(f"missing: --root, the folder of {options.benchmark}; see 'anomseg evaluate --help'")
     if options.unknown != "void" and options.task != "failure":
         raise ConfigError("--unknown goes with --task failure; leave it out")
     if options.scores and (options.detector or options.segmenter):

@@ -34,6 +34,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="anomaly: maps of what no class explains; failure: maps of where the network's own segmentation is likely "
         "wrong, and the IoU or Dice to expect of each class",
     )
+    parser.add_argument("--mask", type=str, default=None, help="mask of a volume (NIfTI), with --task failure")
+    parser.add_argument(
+        "--labels",
+        type=str,
+        default=None,
+        help="values of that mask, as 1:pancreas+2:tumour; else in the detector's order",
+    )
     add_network(parser, default=None)
     parser.add_argument("--detector", type=str, action="append", help=DETECTOR_HELP)
     parser.add_argument(
@@ -77,9 +84,13 @@ def run(options: Namespace) -> int:
     from pathlib import Path
 
     from anomseg.cli.output import Progress, say, warn
+    from anomseg.cli.volumes import names_volumes
+    from anomseg.cli.volumes import predict as predict_volume
     from anomseg.detectors import network_of, segmenter_matches
     from anomseg.inference import predict_to_directory, quality_text, read_quality, threshold_at_false_alarms
 
+    if options.mask is not None or names_volumes(options.inputs):
+        return predict_volume(options)
     if options.task == "failure" and options.false_alarms is not None:
         raise ConfigError("--false-alarms is a threshold of anomalies; give --threshold with --task failure")
     if options.threshold is not None and options.false_alarms is not None:

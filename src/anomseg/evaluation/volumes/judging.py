@@ -97,8 +97,8 @@ def check_unseen(detector: VolumeDetector, cases: Sequence[Case], allow: bool = 
     both = [case.id for case in cases if seen and case_fingerprint(case) in seen]
     if both and not allow:
         raise DataError(
-            f"{detector.registry_name} was fitted on {len(both)} of {len(cases)} cases (first: {both[0]}); take others, "
-            "or say --allow-overlap"
+            f"{detector.registry_name} was fitted on {len(both)} of {len(cases)} cases (first: {both[0]}); take "
+            "others, or say --allow-overlap"
         )
     return len(both)
 
