@@ -12,6 +12,7 @@ from anomseg.detectors.synthcp.discriminator import PyramidDiscriminator
 from anomseg.detectors.synthcp.losses import discriminator_hinge, feature_distance, feature_matching, generator_hinge
 from anomseg.detectors.synthcp.objective import (
     SynthesisWeights,
+    adversarial_figures,
     adversarial_step,
     discriminator_terms,
     generator_terms,
@@ -137,6 +138,17 @@ def test_twenty_steps_are_those_of_a_plain_loop():
     for ours, plain in ((generator, g), (discriminator, d)):
         for (name, one), other in zip(ours.state_dict().items(), plain.state_dict().values(), strict=True):
             torch.testing.assert_close(one, other, atol=2e-3, rtol=1e-2, msg=name)
+
+
+def test_figures_of_validation_are_the_terms_of_both():
+    generator, discriminator, layout, image = networks()
+    generator.eval()
+    discriminator.eval()
+    rendering, told = adversarial_figures(generator, discriminator, layout, image, F.mse_loss)
+    terms = generator_terms(generator, discriminator, layout, image, F.mse_loss)
+    real, fake = discriminator_terms(discriminator, layout, image, terms.rendering)
+    torch.testing.assert_close(told, {**terms.told(), "real": real.detach(), "fake": fake.detach()})
+    assert torch.equal(rendering, terms.rendering)
 
 
 def test_each_network_is_moved_by_its_own_loss():

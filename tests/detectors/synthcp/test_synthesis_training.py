@@ -12,7 +12,7 @@ from anomseg.data import load_frames
 from anomseg.data.fingerprint import frame_fingerprint
 from anomseg.detectors.synthcp import generator_meta, load_generator, one_hot_layout
 from anomseg.detectors.synthcp import synthesis_module as module_file
-from anomseg.detectors.synthcp.synthesis_data import LayoutImages, LayoutStream
+from anomseg.detectors.synthcp.synthesis_data import LayoutImages, LayoutStream, evenly
 from anomseg.detectors.synthcp.synthesis_pictures import SynthesisPictures, layout_colours
 from anomseg.errors import ConfigError, DataError
 from anomseg.segmenters import save_segmenter
@@ -208,6 +208,12 @@ def test_sources_are_drawn_by_their_shares():
     rare, often = LayoutImages(store_of(), lookup, (16, 32)), LayoutImages(store_of(((8, 8),)), lookup, (16, 32))
     stream = LayoutStream([rare, often], [0.0, 1.0], 0.0, 0)
     assert all(torch.equal(stream[number]["image"], often[0]["image"]) for number in range(5))
+
+
+def test_validation_renders_frames_from_the_first_to_the_last():
+    store = store_of(((8, 8),) * 11)
+    assert [frame.id for frame in evenly(store, 3).frames] == ["0", "5", "10"]
+    assert evenly(store, 0) is evenly(store, 11) is evenly(store, 99) is store
 
 
 @pytest.mark.parametrize(("how", "frames"), [("drop", 2), ("void", 4)])

@@ -107,6 +107,28 @@ def discriminator_terms(
     )
 
 
+@torch.no_grad()
+def adversarial_figures(
+    generator: nn.Module, discriminator: nn.Module, layout: Tensor, image: Tensor, perceptual: Distance | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Every term of both networks on layouts and their images, for validation: one pass each.
+
+    Returns:
+        The rendering, and ``adversarial``, ``features``, ``pixels``, ``real``, ``fake`` and, where there is one,
+        ``perceptual``; see `adversarial_step`.
+    """
+    rendering = generator(layout)
+    of_image, of_rendering = discriminator(layout, image), discriminator(layout, rendering)
+    told = {
+        "adversarial": generator_hinge(of_rendering),
+        "features": feature_matching(of_rendering, of_image),
+        "pixels": F.l1_loss(rendering.float(), image.float()),
+        "real": discriminator_hinge(of_image, real=True),
+        "fake": discriminator_hinge(of_rendering, real=False),
+    }
+    return rendering, told if perceptual is None else {**told, "perceptual": perceptual(rendering, image)}
+
+
 def adversarial_step(
     generator: nn.Module,
     discriminator: nn.Module,

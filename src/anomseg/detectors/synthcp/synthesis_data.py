@@ -82,3 +82,11 @@ class LayoutStream(Dataset[dict[str, Tensor]]):
         rng = np.random.default_rng([self.seed, number])
         source = self.sources[int(rng.choice(len(self.sources), p=self.probabilities))]
         return source.sample(int(rng.integers(len(source))), bool(rng.random() < self.flip))
+
+
+def evenly(store: FrameStore, count: int) -> FrameStore:
+    """Some frames of a store, evenly drawn; all of them where ``count`` is 0 or not below their number."""
+    if not 0 < count < len(store):
+        return store
+    places = np.linspace(0, len(store) - 1, count).round().astype(int)
+    return FrameStore([store.frames[place] for place in places], store.memory)

@@ -14,9 +14,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from anomseg.detectors.synthcp.generator import SPADEGenerator, one_hot_layout
 from anomseg.detectors.synthcp.objective import (
     SynthesisWeights,
+    adversarial_figures,
     adversarial_step,
-    discriminator_terms,
-    generator_terms,
     two_rates,
 )
 from anomseg.detectors.synthcp.synthesis_options import SynthesisTrainerConfig
@@ -56,7 +55,7 @@ class SynthesisModule(TrainingModule):
         # Lightning cannot clip where there are two optimisers.
         super().__init__(replace(trainer.loop(), clip=0.0), seed)
         self.automatic_optimization = False
-        self.networks = nn.ModuleDict({"generator": generator, "discriminator": discriminator})
+        self.generator, self.discriminator = generator, discriminator
         self.perceptual, self.weights, self.settings = perceptual, weights, trainer
         self.pictures = SynthesisPictures(folder, palette)
         self.palette = palette
@@ -64,18 +63,22 @@ class SynthesisModule(TrainingModule):
     @property
     def trained(self) -> nn.Module:
         """Both networks."""
-        return self.networks
+        return nn.ModuleDict({"generator": self.generator, "discriminator": self.discriminator})
 
     def configure_optimizers(self) -> Any:
         """Adam for each network; the rates are constant, then fall linearly to zero."""
         settings = self.settings
         optimisers = two_rates(
-            *self.networks.values(), settings.learning_rate, settings.discriminator_rate, settings.betas
+            self.generator, self.discriminator, settings.learning_rate, settings.discriminator_rate, settings.betas
         )
-        return list(optimisers), [LambdaLR(one, lambda step: settings.factor(step)) for one in optimisers]
+
+        def factor(step: int) -> float:
+            return settings.factor(step)  # a schedule would keep the state of a method
+
+        return list(optimisers), [LambdaLR(one, factor) for one in optimisers]
 
     def _layout(self, batch: Sample) -> Tensor:
-        layout = one_hot_layout(batch["classes"], self.networks["generator"].classes)
+        layout = one_hot_layout(batch["classes"], self.generator.classes)
         return layout.contiguous(memory_format=torch.channels_last) if self.settings.channels_last else layout
 
     def training_step(self, batch: Sample, index: int) -> Tensor:
@@ -87,8 +90,8 @@ class SynthesisModule(TrainingModule):
         del index
         of_generator, of_discriminator = self.optimizers()  # type: ignore[attr-defined] # there are two
         told = adversarial_step(
-            self.networks["generator"],
-            self.networks["discriminator"],
+            self.generator,
+            self.discriminator,
             of_generator,
             of_discriminator.optimizer,  # Lightning counts the steps of optimisers that it wraps; both are one
             self._layout(batch),
@@ -115,14 +118,12 @@ class SynthesisModule(TrainingModule):
         # Half precision is for steps only: figures are those of the generator that is written.
         with torch.autocast(image.device.type, enabled=False):
             layout = self._layout(batch)
-            terms = generator_terms(*self.networks.values(), layout, image, self.perceptual)
-            real, fake = discriminator_terms(self.networks["discriminator"], layout, image, terms.rendering)
-        told = terms.told()
+            rendering, told = adversarial_figures(self.generator, self.discriminator, layout, image, self.perceptual)
         self.tell("val_loss", told.pop("pixels"))
-        for name, value in {**told, "real": real, "fake": fake}.items():
+        for name, value in told.items():
             self.tell(f"val_{name}", value)
         if self.trainer.is_global_zero:
-            self.pictures.keep(batch["classes"][0], image[0], terms.rendering[0])
+            self.pictures.keep(batch["classes"][0], image[0], rendering[0])
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures and write the picture."""

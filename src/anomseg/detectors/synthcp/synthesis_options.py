@@ -34,6 +34,7 @@ class SynthesisConfig:
         perceptual_features: Feature maps of that segmenter.
         perceptual_weight: Weight of that loss.
         pixels: Weight of the mean absolute difference of rendering and image.
+        watched: Validation images that are rendered, evenly drawn from all of them; 0 for all.
     """
 
     size: Sequence[int] = (96, 192)
@@ -50,9 +51,10 @@ class SynthesisConfig:
     perceptual_features: Sequence[str] = ()
     perceptual_weight: float = 10.0
     pixels: float = 0.0
+    watched: int = 24
 
     def __post_init__(self) -> None:
-        for name in ("features", "perceptual_weight", "pixels"):
+        for name in ("features", "perceptual_weight", "pixels", "watched"):
             check_bounds(name, getattr(self, name), 0)
         if self.perceptual_features and not self.perceptual:
             raise ConfigError("perceptual_features are those of a segmenter; name it as perceptual")

@@ -11,7 +11,7 @@ from torch import nn
 
 from anomseg.detectors.synthcp.generator import save_generator
 from anomseg.detectors.synthcp.perceptual import SegmenterDistance, perceptual_distance
-from anomseg.detectors.synthcp.synthesis_data import LayoutImages, LayoutStream
+from anomseg.detectors.synthcp.synthesis_data import LayoutImages, LayoutStream, evenly
 from anomseg.detectors.synthcp.synthesis_module import SynthesisModule
 from anomseg.detectors.synthcp.synthesis_options import SynthesisConfig, SynthesisTrainerConfig
 from anomseg.detectors.trained import trained_on
@@ -104,7 +104,7 @@ class SynthesisStage:
         trained = run_training(
             module,
             LayoutStream(found[:-1], shares, data.augment.flip, data.seed),
-            found[-1],
+            LayoutImages(evenly(data.stores[-1], self.synthesis.watched), found[-1].lookup, self.size),
             folder=folder,
             batch_size=data.config.batch_size,
             workers=data.config.workers,
