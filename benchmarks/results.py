@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from claims_table import claims_section, read_answers, read_claims, short_table
+from compare_page import first_part, standing, write_between
+from compare_sources import main_tables
 from results_learned import section as learned_section
 from results_methods import methods
 from results_outliers import section as outliers_section
@@ -25,6 +28,7 @@ from results_page import Cards, page
 from results_plan import CONTROLS, Run, Suite, suites
 
 from anomseg.cli.main import run
+from anomseg.errors import DataError
 from anomseg.files import read_json, write_text
 from anomseg.registry import SEGMENTERS
 from anomseg.segmenters import Segmenter, is_segmenter_directory, save_segmenter
@@ -129,6 +133,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/results"), help="where runs are kept")
     parser.add_argument("--learned", type=Path, default=Path("runs/learned"), help="folder of benchmarks/learned.py")
     parser.add_argument("--outliers", type=Path, default=Path("runs/outliers"), help="folder of benchmarks/outliers.py")
+    parser.add_argument("--synthcp", type=Path, default=Path("runs/synthcp"), help="folder of SynthCP's evaluations")
+    compared = "folder of a finished 'anomseg compare', whose tables the document then begins with"
+    parser.add_argument("--compare", type=Path, default=Path("runs/compare"), help=compared)
+    parser.add_argument("--readme", type=Path, default=Path("README.md"), help="where the short table goes")
     parser.add_argument("--doc", type=Path, default=Path("docs/results.md"), help="the document")
     parser.add_argument("--limit", type=int, default=None, help="fit on the first frames only")
     parser.add_argument("--only", action="append", help="run these suites only, and write no document")
@@ -144,8 +152,17 @@ def main() -> None:
     if options.only:
         return
     arguments = "--data DATA" + (" --weights ERFNET" if options.weights else "")
+    folders = {name: getattr(options, name) for name in ("work", "learned", "outliers", "synthcp")}
+    try:
+        tables, notes = main_tables(folders, options.compare)
+        answers = read_answers(options.doc.parent, read_claims())
+    except DataError as error:
+        raise SystemExit(str(error)) from error
+    first = [*first_part(tables, notes), *claims_section(answers)]
     parts = part(options.learned, learned_section) + part(options.outliers, outliers_section)
-    write_text(options.doc, page(measured, paths.work, arguments) + parts)
+    write_text(options.doc, page(measured, paths.work, arguments, first) + parts)
+    if write_between(options.readme, short_table(answers, standing(tables))):
+        sys.stdout.write(f"written to {options.readme}\n")
     sys.stdout.write(f"written to {options.doc}\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,15 @@ def costs(cards: Cards) -> list[str]:
     return [*lines, ""]
 
 
-def page(measured: list[tuple[Suite, dict[str, Cards]]], work: Path, arguments: str) -> str:
-    """The document."""
+def page(measured: list[tuple[Suite, dict[str, Cards]]], work: Path, arguments: str, first: Sequence[str] = ()) -> str:
+    """The document.
+
+    Args:
+        measured: Cards of each suite by benchmark.
+        work: Folder of the runs.
+        arguments: Of the command that wrote it.
+        first: Lines that come before the suites.
+    """
     lines = [
         "# Results",
         "",
@@ -92,6 +100,7 @@ def page(measured: list[tuple[Suite, dict[str, Cards]]], work: Path, arguments: 
         "its sequences). AP means little without the prevalence under each table; nAP is (AP - prevalence) / "
         "(1 - prevalence). RoadAnomaly21's validation split has ten frames: never rank on it.",
         "",
+        *first,
     ]
     for suite, results in measured:
         lines += [f"## {suite.title}", "", suite.note, ""]

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from claim_record import Entry, write_record
 from dicnet_study import BINS, BLOCK, Histograms, measure, quantile, study
 from PIL import Image
 from torch import nn
@@ -189,6 +190,24 @@ def page(found: Mapping[str, tuple[Histograms, Json]], drawn: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def entries(found: Mapping[str, Json]) -> list[Entry]:
+    """D3 and D4 of every network, for the record beside the page."""
+    made = []
+    for name, own in found.items():
+        held = ", ".join(key for key, one in own["classes"].items() if one["held_out"])
+        frames = {f"CamVid without {held}": int(own["frames"])}
+        figure = "chance that a held-out pixel is odder than a known one, classes alike"
+        limits = tuple(own["ci95"].get("classes") or ())
+        says = f"features agree on known, disagree on unknown classes: {name}"
+        value = own["exceeds"]["classes"]
+        made.append(Entry("D3", says, own["verdict"], "both intervals above 1/2", figure, value, limits, frames, (0,)))
+        words = {True: "supported", False: "not supported"}
+        word = words.get(own["head_unused"], "undecided: the teacher does not name its head")
+        says = f"no classification head at inference: {name}"
+        made.append(Entry("D4", says, word, "the map is bit-equal where a call of the head is an error", frames=frames))
+    return made
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
@@ -241,6 +260,7 @@ def run(arguments: argparse.Namespace) -> None:
         drawn = target.parent / "pictures" / "dicnet-classes.png"
         write_bytes(drawn, picture(found))
         write_text(target, page(found, f"pictures/{drawn.name}"))
+        write_record(target, entries({name: own for name, (_, own) in found.items()}))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -18,29 +18,32 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from claim_record import Entry, of_verdicts, write_record
 from knn_cache import Cache
 from knn_choice import choose, layer_figures, upsampling
 from knn_figures import FIGURES
 from knn_headline import clean, headline, usual
 from knn_networks import compare, rival, untouched
-from knn_page import page
+from knn_page import CLAIMS, page
 from knn_plan import HELD_OUT, FrameSet, Network, bundled, erfnet, held_out
 from knn_reduced import approximate, compressed
 from knn_study import ROWS, Json, NotMeasured, Study
 from knn_sweeps import all_rows, images, rows_and_k, timing
 from knn_verdicts import (
+    Check,
     Verdict,
     beats_controls,
     beats_parametric_density,
     combines,
     leaves_primary,
+    over_networks,
     robust,
     small_banks,
     transformer_suits,
 )
 
 from anomseg.errors import AnomsegError, ConfigError
-from anomseg.files import write_bytes, write_json, write_text
+from anomseg.files import read_json, write_bytes, write_json, write_text
 
 
 def units(study: Study) -> dict[str, Callable[[], Json]]:
@@ -144,7 +147,7 @@ def measure(options: argparse.Namespace) -> dict[str, Json]:
 def write(options: argparse.Namespace, studies: dict[str, Json]) -> None:
     """The document, its pictures, and everything as JSON."""
     verdicts = [verdict for title, found in studies.items() for verdict in verdicts_of(title, found)]
-    write_json(options.work / "results.json", {"studies": studies, "verdicts": [asdict(one) for one in verdicts]})
+    write_json(options.work / RESULTS_FILE, {"studies": studies, "verdicts": [asdict(one) for one in verdicts]})
     drawn = {}
     for name, (needed, make) in FIGURES.items():
         having = {title: found for title, found in studies.items() if needed in found and "choice" in found}
@@ -158,11 +161,32 @@ def write(options: argparse.Namespace, studies: dict[str, Json]) -> None:
         if value != getattr(defaults, name):
             words.append(f"--{name.replace('_', '-')} {text.format(value)}")
     write_text(options.doc, page(studies, verdicts, list(drawn), " ".join(words), options.rows))
+    write_record(options.doc, [record(claim, studies, verdicts) for claim in CLAIMS])
     for verdict in verdicts:
         sys.stdout.write(f"{verdict.claim} {verdict.network}: {verdict.word}\n")
     sys.stdout.write(f"written to {options.doc}\n")
 
 
+def recorded(options: argparse.Namespace) -> None:
+    """The record beside the page once more, out of what was written with the page."""
+    content = read_json(options.work / RESULTS_FILE)
+    verdicts = [
+        Verdict(one["claim"], one["network"], one["word"], tuple(Check(**check) for check in one["checks"]))
+        for one in content["verdicts"]
+    ]
+    write_record(options.doc, [record(claim, content["studies"], verdicts) for claim in CLAIMS])
+
+
+def record(claim: str, studies: dict[str, Json], verdicts: Sequence[Verdict]) -> Entry:
+    """What all networks say of one claim."""
+    own = [verdict for verdict in verdicts if verdict.claim == claim]
+    known = {title: found["headline"]["protocol"] for title, found in studies.items() if "headline" in found}
+    frames = {title: int(protocol["frames"]) for title, protocol in known.items()}
+    seeds = sorted({int(seed) for protocol in known.values() for seed in protocol["seeds"]})
+    return of_verdicts(claim, CLAIMS[claim], over_networks([one.word for one in own]), own, frames, seeds)
+
+
+RESULTS_FILE = "results.json"
 SHOWN = {
     "weights": "ERFNET",
     "erfnet_every": "{}",
@@ -192,6 +216,8 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     units_help = "these units of work, such as headline or images, and no document; may repeat"
     parser.add_argument("--unit", action="append", help=units_help)
     parser.add_argument("--page", action="store_true", help="write the document from the units that are finished")
+    again = "write only the JSON beside the document, out of results.json in the work folder"
+    parser.add_argument("--record", action="store_true", help=again)
     return parser.parse_args(arguments)
 
 
@@ -200,6 +226,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     try:
+        if options.record:
+            recorded(options)
+            return
         studies = measure(options)
         if not (options.only or options.unit):
             write(options, studies)

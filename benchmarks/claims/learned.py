@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from claim_record import of_answer, of_part, write_record
 from learned_answers import d3, elsewhere, exact, published, rivals
 from learned_hosts import headless, hosts
 from learned_page import page
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         answers = [*elsewhere(options.doc.parent), *d3(of_classes), *exact(hosts(), headless())]
         answers += [*rivals(figures), *published()]
         write_text(options.doc, page({**figures, "studies": studies}, parts, answers))
+        write_record(options.doc, [*(of_part(one, studies) for one in parts), *map(of_answer, answers)])
     except AnomsegError as error:
         raise SystemExit(str(error)) from error
     for one in (*parts, *answers):

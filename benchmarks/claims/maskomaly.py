@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from claim_record import of_answer, write_record
 from mask_families import families
 
 from anomseg.files import read_json, write_bytes, write_text
@@ -35,12 +36,14 @@ class Answer:
         says: The claim in short.
         word: ``supported``, ``not supported``, ``undecided`` or ``not tested here``.
         why: What the word rests on.
+        frames: Frames that it was measured on, by set.
     """
 
     claim: str
     says: str
     word: str
     why: str
+    frames: Mapping[str, int] | None = None
 
 
 def cards_of(folder: Path) -> dict[str, Mapping[str, Any]]:
@@ -95,7 +98,7 @@ def profiles(cards: Mapping[str, Mapping[str, Any]], where: str) -> list[Answer]
                 f"; the best query's mean IoU with anomalies is {best['iou']:.3f}, below {LEAST_IOU:g}: what the "
                 "profile rests on is absent in this network"
             )
-        answers.append(Answer("M2", f"{name} ({profile}) finds anomalies, {where}", word, why))
+        answers.append(Answer("M2", f"{name} ({profile}) finds anomalies, {where}", word, why, {where: card["frames"]}))
     return answers
 
 
@@ -185,7 +188,9 @@ def main() -> None:
     drawn = picture is not None and picture.is_file()
     if picture is not None and drawn:
         write_bytes(options.doc.parent / "pictures" / picture.name, picture.read_bytes())
-    write_text(options.doc, page(answers(options.work, options.overhead, options.margin), drawn))
+    found = answers(options.work, options.overhead, options.margin)
+    write_text(options.doc, page(found, drawn))
+    write_record(options.doc, [of_answer(one, one.frames, (0,) if one.frames else ()) for one in found])
     sys.stdout.write(f"written to {options.doc}\n")
 
 

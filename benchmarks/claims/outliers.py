@@ -14,9 +14,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from claim_record import of_answer, of_part, write_record
 from outliers_answers import exact, published
 from outliers_page import page
-from outliers_verdicts import n1, n2, r1, r2, r4
+from outliers_verdicts import cifar_studies, n1, n2, r1, r2, r4, sample_studies
 
 from anomseg.errors import AnomsegError
 from anomseg.files import read_json, write_text
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parts = [*n1(studies), *n2(studies), *r1(studies), *r2(border), *r4(cifar)]
         answers = [*exact(), *published()]
         write_text(options.doc, page({**figures, "studies": kept}, parts, answers, border, cifar))
+        measured = [*studies, *sample_studies(border), *cifar_studies(cifar)]
+        write_record(options.doc, [*(of_part(one, measured) for one in parts), *map(of_answer, answers)])
     except AnomsegError as error:
         raise SystemExit(str(error)) from error
     for one in (*parts, *answers):

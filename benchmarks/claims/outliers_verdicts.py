@@ -176,13 +176,26 @@ def misleads(study: Json) -> Check | None:
     return exceeds(f"one half less AUROC of {LIKELIHOOD}, seed {study['seed']}", 0.5 - found.value, limits)
 
 
+def sample_studies(studies: Mapping[str, Json]) -> list[Json]:
+    """What benchmarks/claims/border.py has left, as studies of sets."""
+    return [{"title": one["title"], "benchmark": "samples", "seed": one["seed"], **one} for one in studies.values()]
+
+
+def cifar_studies(study: Json | None) -> list[Json]:
+    """What benchmarks/claims/cifar10.py has collected, as studies of sets; none where it has not run."""
+    return [
+        {**one, "title": f"CIFAR-10 without {', '.join(one['held_out'])}", "benchmark": "cifar10"}
+        for one in (study or {}).get("studies", ())
+    ]
+
+
 def r2(studies: Mapping[str, Json]) -> list[Part]:
     """Jointly trained samples lie at the border of the distribution.
 
     Args:
         studies: What benchmarks/claims/border.py has left, by name, and the two moons; empty where nothing was run.
     """
-    made = [{"title": one["title"], "benchmark": "samples", "seed": one["seed"], **one} for one in studies.values()]
+    made = sample_studies(studies)
 
     def of(*names: str) -> Any:
         return lambda one: tuple(
@@ -229,10 +242,7 @@ def r4(study: Json | None) -> list[Part]:
     Args:
         study: What benchmarks/claims/cifar10.py has collected; None where it has not run.
     """
-    studies = [
-        {**one, "title": f"CIFAR-10 without {', '.join(one['held_out'])}", "benchmark": "cifar10"}
-        for one in (study or {}).get("studies", ())
-    ]
+    studies = cifar_studies(study)
     parts = []
     for score in ("msp", "energy"):
         for first, other in (("joint", "without"), ("detached", "without"), ("joint", "detached")):

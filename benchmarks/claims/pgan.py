@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from claim_record import write_record
 from learned_plan import Step
 from learned_states import difference, in_blocks, intervals_of, load_states, pooled
 from learned_steps import run_all, shown
-from pgan_page import page, pairs
+from pgan_page import entries, page, pairs
 from pgan_plan import Setup, all_steps
 
 from anomseg.errors import AnomsegError, ConfigError
@@ -122,7 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command += f" --steps {options.steps} --seeds {' '.join(map(str, options.seeds))}"
         if versions != ("*",):
             command += f" --versions {shlex.join(versions)}"
-        write_text(options.doc, page(setup, collect(setup), command))
+        figures = collect(setup)
+        write_text(options.doc, page(setup, figures, command))
+        write_record(options.doc, entries(setup, figures))
     except AnomsegError as error:
         sys.stdout.write(f"{error}\n")
         return 1

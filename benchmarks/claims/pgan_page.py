@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from claim_record import Entry
 from pgan_plan import BASE, COUNTS, CURVE, VERSIONS, Setup, Version, by_group
 
 Json = Mapping[str, Any]
@@ -91,6 +92,18 @@ def checks(setup: Setup, figures: Json) -> list[Check]:
     )
     found.append(against("G2", "prototypes from the support set: better than random directions", "random"))
     return found
+
+
+def entries(setup: Setup, figures: Json) -> list[Entry]:
+    """The same checks for the record beside the page."""
+    made = []
+    for one in checks(setup, figures):
+        value, limits = (one.difference["value"], tuple(one.difference["ci95"])) if one.difference else (None, ())
+        frames = {f"CamVid without {setup.held_out}": int(figures["host"]["frames"])}
+        why = f"bound {one.least:+.2f}" + (f"; {one.open_because}" if one.open_because else "")
+        seeds = setup.seeds if one.claim == "G1" else setup.seeds[:1]
+        made.append(Entry(one.claim, one.says, one.word, why, "difference in AP", value, limits, frames, tuple(seeds)))
+    return made
 
 
 def _gap(figures: Json, first: str, second: str) -> Json | None:
