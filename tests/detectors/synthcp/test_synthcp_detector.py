@@ -1,5 +1,6 @@
 """SynthCP as a detector: what it computes against plain loops, what it carries, and what it refuses."""
 
+import copy
 import json
 import shutil
 
@@ -151,6 +152,40 @@ def test_deterministic_and_leaves_the_network_alone(segmenter, generator):
     assert torch.equal(first, anomaly_maps(detector, again)[0])
     assert torch.equal(again.logits(), before)
     assert segmenter.fingerprint() == print_before
+
+
+def test_needs_are_answered_before_any_work(segmenter, generator):
+    before = segmenter.passes
+    assert SynthCP.of(generator).needs(segmenter).features == ("stem",)
+    assert SynthCP.of(generator).needs(None).forward
+    assert SynthCP.of(generator, scales="0.5+2").needs(segmenter).features == ()  # the plain pass gives classes alone
+    assert segmenter.passes == before
+
+
+def test_deep_copies_are_independent(segmenter, generator):
+    detector = SynthCP.of(generator, made_comparator())
+    clone, scene = copy.deepcopy(detector), scene_of(segmenter)
+    expected = anomaly_maps(detector, scene)[0]
+    assert torch.equal(anomaly_maps(clone, scene)[0], expected)
+    for tensor in clone.state().values():
+        tensor.zero_()
+    assert torch.equal(anomaly_maps(detector, scene_of(segmenter))[0], expected)
+
+
+def test_extreme_logits(generator):
+    class Scaled(TinySegmenter):
+        scale = 1.0
+
+        def segment(self, batch, features):
+            output = super().segment(batch, features)
+            return type(output)(**{**vars(output), "logits": output.logits * self.scale})
+
+    for scale in (0.0, 1e-3, 1e4):
+        network = Scaled()
+        network.scale = scale
+        found = anomaly_maps(SynthCP.of(generator), scene_of(network))[0]
+        assert found.isfinite().all()
+        assert found.abs().max() <= 1
 
 
 def test_several_features_are_compared_as_one(segmenter, generator):

@@ -54,7 +54,7 @@ def render(generator: SPADEGenerator, prediction: Tensor, table: Sequence[int]) 
     """
     places = torch.tensor(table, device=prediction.device)[prediction]
     size = (generator.size[0], generator.size[1])
-    small = F.interpolate(places[:, None].double(), size, mode="nearest")[:, 0].long()
+    small = F.interpolate(places[:, None].float(), size, mode="nearest")[:, 0].long()  # exact below 2^24
     with torch.no_grad():
         return generator(one_hot_layout(small, generator.classes)).float()
 
