@@ -11,7 +11,7 @@ from anomseg.detectors.synthcp.class_match import matched_classes
 from anomseg.detectors.synthcp.comparator import Comparator, judge
 from anomseg.errors import CompatibilityError
 from anomseg.segmenters.scene import Scene
-from anomseg.types import FailurePrediction
+from anomseg.types import FailurePrediction, Measure
 
 
 def class_names(comparator: Comparator, who: str) -> tuple[str, ...]:
@@ -76,5 +76,5 @@ def failures(comparator: Comparator, scene: Scene, rendering: Tensor | None, who
     quality = judged.new_full((len(own), len(classes)), torch.nan)
     for index, place in common:
         quality[:, index] = judged[:, place]
-    measure = "dice" if comparator.meta.get("measure") == "dice" else "iou"
+    measure: Measure = "dice" if comparator.meta.get("measure") == "dice" else "iou"
     return FailurePrediction(error.float(), quality.float(), measure)
