@@ -146,7 +146,7 @@ class QualityRegression(FailureDetector):
         return self
 
     def state(self) -> dict[str, Tensor]:
-        """``slope`` and ``intercept`` ``(C,)`` float64, and ``frames`` ``(C,)`` int64, on how many they rest; else 0."""
+        """``slope`` and ``intercept`` ``(C,)`` float64, and ``frames`` ``(C,)`` int64, on how many they rest."""
         return dict(self._state)
 
     def load_state(self, state: dict[str, Tensor]) -> None:

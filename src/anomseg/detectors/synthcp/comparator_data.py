@@ -120,8 +120,10 @@ class ComparatorSamples:
                 f"{path} is missing or damaged; remove its folder and run the same command again"
             ) from error
         sample = {name: tensor.flip(-1) if flip and name != "overlap" else tensor for name, tensor in stored.items()}
-        pictures = {name: sample[name].float() / 127.5 - 1 for name in ("image", "rendering") if name in sample}
-        return {**sample, **pictures, "probabilities": sample["probabilities"].float(), "truth": sample["truth"].long()}
+        for name in ("image", "rendering"):
+            if name in sample:
+                sample[name] = sample[name].float() / 127.5 - 1
+        return {**sample, "probabilities": sample["probabilities"].float(), "truth": sample["truth"].long()}
 
 
 class SampleStream(Dataset[dict[str, Tensor]]):
