@@ -51,3 +51,16 @@ def write_config(folder: Path, **content: object) -> Path:
     path = folder / "compare.yaml"
     path.write_text(yaml.safe_dump({**entries, **content}), "utf-8")
     return path
+
+
+def write_camvid(root: Path, count: int = 4) -> Path:
+    """Frames of noise with class maps of noise, in CamVid's layout and two sequences."""
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        image = rng.integers(0, 255, (32, 48, 3), np.uint8)
+        label = rng.choice(np.array([*range(11), 255], np.uint8), (32, 48))
+        name = f"0001TP_{index:06d}.png" if index % 2 else f"Seq05VD_f{index:05d}.png"
+        for folder, array in (("images", image), ("labels", label)):
+            (root / folder / "test").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(root / folder / "test" / name)
+    return root

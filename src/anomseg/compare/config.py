@@ -8,6 +8,7 @@ from typing import Literal
 
 from anomseg.compare.rows import Row
 from anomseg.errors import unknown_name
+from anomseg.evaluation.failure.judging import Unknown
 from anomseg.segmenters.base import Size
 
 Task = Literal["anomaly", "failure"]
@@ -38,7 +39,7 @@ class Bench:
     protocol: str = "default"
     size: Size | None = None
     bands: tuple[int, ...] = ()
-    unknown: Literal["void", "wrong"] = "void"
+    unknown: Unknown = "void"
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def measured(
     """
     if config.costs is None:
         return {}
-    found = {}
+    found: dict[str, Cost] = {}
     for one in rows:
         job = job_of(config, config.costs, one, device)
         target = out / COSTS / f"{key_of(job, one)}.json"

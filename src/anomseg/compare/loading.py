@@ -132,9 +132,13 @@ def fit_frames(fit: FitData) -> list[Frame]:
         root, named = (root, split) if at and "/" not in split else (rest, None)
         if named is None and any(one.name == "train" for one in dataset_spec(name).splits):
             named = "train"
-        images = "drop" if fit.held_out else "keep"
         frames += load_frames(
-            name, root=root, split=named, held_out=fit.held_out, held_out_images=images, limit=fit.limit
+            name,
+            root=root,
+            split=named,
+            held_out=fit.held_out,
+            held_out_images="drop" if fit.held_out else "keep",
+            limit=fit.limit,
         )
     return frames
 

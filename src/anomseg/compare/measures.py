@@ -11,7 +11,7 @@ from anomseg.compare.config import Task
 from anomseg.errors import DataError
 from anomseg.evaluation.checkpoint import Checkpoint
 from anomseg.evaluation.failure.state import FailureState
-from anomseg.evaluation.states import FOLDER
+from anomseg.evaluation.states import FOLDER, MEMORY
 from anomseg.metrics import PerImage, failure_difference, paired_difference
 from anomseg.report.columns import CLASSES, COMPONENT, POOLED, QUALITY, Figure
 from anomseg.report.columns import FAILURE as FAILURE_FIGURES
@@ -69,7 +69,7 @@ def load_failures(folder: Path) -> FailureState:
     Raises:
         DataError: There is none.
     """
-    state = FailureState.load(folder)
+    state = FailureState.load(folder, MEMORY)
     if state is None:
         raise DataError(f"{folder} holds no finished evaluation")
     return state

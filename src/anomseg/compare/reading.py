@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
@@ -24,6 +23,7 @@ from anomseg.compare.values import (
 )
 from anomseg.data import dataset_spec
 from anomseg.errors import ConfigError, DataError, unknown_name
+from anomseg.evaluation.failure.judging import Unknown
 from anomseg.registry import parse_spec
 
 _KEYS = ("task", "benchmark", "benchmarks", "segmenter", "seed", "reference", "fit", "costs", "detectors")
@@ -134,8 +134,8 @@ def _bench(item: Any, folder: Path, roots: Mapping[str, str]) -> Bench:
     if protocol not in PROTOCOLS:
         raise unknown_name("protocol", protocol, PROTOCOLS.names())
     unknown = entry.get("unknown", "void")
-    if unknown not in ("void", "wrong"):
-        raise unknown_name(f"rule for unknown pixels of {title}", str(unknown), ("void", "wrong"))
+    if unknown not in get_args(Unknown):
+        raise unknown_name(f"rule for unknown pixels of {title}", str(unknown), get_args(Unknown))
     return Bench(
         title,
         name,
@@ -145,7 +145,7 @@ def _bench(item: Any, folder: Path, roots: Mapping[str, str]) -> Bench:
         protocol,
         size_of(entry.get("size"), f"size of benchmark {title}"),
         tuple(whole(one, "bands", least=1) for one in listed(entry.get("bands"))),
-        unknown,
+        "wrong" if unknown == "wrong" else "void",
     )
 
 
@@ -180,11 +180,12 @@ def _costs(value: Any) -> CostRules | None:
     if not isinstance(value, Mapping):
         raise ConfigError(f"costs: {value!r} is neither false nor size, repeats, warmup")
     check_keys(value, _COSTS, "key of costs")
-    rules = CostRules(size_of(value.get("size"), "size of costs"))
-    for key, least in (("repeats", 1), ("warmup", 0)):
-        if key in value:
-            rules = replace(rules, **{key: whole(value[key], f"{key} of costs", least=least)})
-    return rules
+    usual = CostRules()
+    return CostRules(
+        size_of(value.get("size"), "size of costs"),
+        whole(value.get("repeats", usual.repeats), "repeats of costs", least=1),
+        whole(value.get("warmup", usual.warmup), "warmup of costs", least=0),
+    )
 
 
 def _names(value: Any) -> list[str]:

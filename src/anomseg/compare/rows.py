@@ -16,7 +16,7 @@ from anomseg.inference.inputs import safe_name
 from anomseg.registry import DETECTORS, parse_spec
 
 Kind = Literal["method", "baseline", "control"]
-KINDS = ("method", "baseline", "control")
+KINDS: tuple[Kind, ...] = ("method", "baseline", "control")
 SYSTEMS = (
     "maskomaly",
     "knn",
@@ -97,9 +97,7 @@ def _row(item: Any, folder: Path, fitted: bool, before: Sequence[Row]) -> Row:
             f"{name} has to be fitted first; name the directory that 'anomseg fit' saved, or give "
             "fit: {data: camvid=DIR@train}"
         )
-    kind = entry.get("kind", default_kind(name))
-    if kind not in KINDS:
-        raise unknown_name("kind", str(kind), KINDS)
+    kind = kind_of(entry["kind"]) if "kind" in entry else default_kind(name)
     taken = {one.title for one in before} | {one.folder for one in before}
     title = entry.get("title")
     if title is not None and (not isinstance(title, str) or not title.strip()):
@@ -134,6 +132,18 @@ def described(text: str) -> tuple[str, bool]:
     if "/" in text or "\\" in text:
         raise ConfigError(f"there is no directory {text}")
     raise unknown_name("detector", name, DETECTORS.names())
+
+
+def kind_of(value: Any) -> Kind:
+    """What a row says that it stands for.
+
+    Raises:
+        ConfigError: It is none of the kinds.
+    """
+    for kind in KINDS:
+        if value == kind:
+            return kind
+    raise unknown_name("kind", str(value), KINDS)
 
 
 def default_kind(name: str) -> Kind:

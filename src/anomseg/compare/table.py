@@ -151,7 +151,7 @@ def _record(
         "ci95": {figure.label: list(pair) for figure in measure.columns if (pair := figure.interval(card)) is not None},
         "headline": measure.label,
         "differences": {name: dict(one) for name, one in against.items()},
-        "to_reference": dict(against[reference]) if reference in against else None,
+        "to_reference": dict(against[reference]) if reference is not None and reference in against else None,
         "beats_controls": answer,
         "works": None if answer is None else answer == "yes",
         "flags": {
