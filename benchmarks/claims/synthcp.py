@@ -1,11 +1,12 @@
-"""Claims S1, P2 and P3: SynthCP's two tasks from one generator, and SynthCP against PAnS: docs/claims-synthcp.md.
+"""Claims S1 and S2 of SynthCP, and P2 and P3 of PAnS against it: docs/claims-synthcp.md.
 
     python benchmarks/claims/synthcp.py --data DATA --segmenter NETWORK --synthcp DIR --pans DIR [--runs DIR ...]
         [--work runs/claims-synthcp] [--doc docs/claims-synthcp.md] [--page]
 
 DATA holds camvid, idd_lite and anomaly/RoadAnomaly21; NETWORK is the network that the saved detector ``--synthcp``
-scores, and ``--pans`` a saved PAnS. ``--runs`` are folders of finished evaluations, of both tasks, whose figures of
-synthcp are shown. What is measured is kept in WORK and not measured again; ``--page`` measures nothing.
+scores, and ``--pans`` a saved PAnS. ``--runs`` are folders of finished evaluations, of both tasks: S2 is decided on
+those of failure detection, against the baselines evaluated beside synthcp. What is measured is kept in WORK and not
+measured again; ``--page`` measures nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from claim_record import write_record
+from synthcp_failures import failures
 from synthcp_page import page
 from synthcp_verdicts import entries, evaluated, parts
 
@@ -49,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             measure(options)
         files = {name: options.work / f"{name}.json" for name in MEASURED}
         figures = {name: read_json(path) for name, path in files.items() if path.is_file()}
-        runs = evaluated(options.runs)
-        answers = parts(figures, runs)
-        write_text(options.doc, page(figures, answers, runs))
-        write_record(options.doc, entries(answers, figures))
+        runs, compared = evaluated(options.runs), failures(options.runs)
+        answers = parts(figures, runs, compared)
+        write_text(options.doc, page(figures, answers, runs, compared))
+        write_record(options.doc, entries(answers, figures, compared))
     except AnomsegError as error:
         raise SystemExit(str(error)) from error
     for one in answers:

@@ -1,4 +1,4 @@
-"""What the figures say of S1, P2 and P3."""
+"""What the figures say of S1, S2, P2 and P3."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from claim_record import Entry
 from knn_verdicts import above, all_of
 from learned_clean import THRESHOLDS
 from learned_states import share
+from synthcp_failures import BASELINES
 
 from anomseg.files import read_json
 
@@ -60,9 +61,15 @@ def evaluated(runs: Sequence[Path]) -> list[Json]:
     return found
 
 
-def parts(figures: Json, runs: Sequence[Json]) -> list[Part]:
-    """All answers."""
-    return [s1(figures.get("tasks"), runs), p2(figures.get("costs")), *p3(figures.get("clean"))]
+def parts(figures: Json, runs: Sequence[Json], compared: Sequence[Json] = ()) -> list[Part]:
+    """All answers.
+
+    Args:
+        figures: What was measured, by kind.
+        runs: See `evaluated`.
+        compared: See `synthcp_failures.failures`.
+    """
+    return [s1(figures.get("tasks"), runs), s2(compared), p2(figures.get("costs")), *p3(figures.get("clean"))]
 
 
 def s1(found: Json | None, runs: Sequence[Json]) -> Part:
@@ -87,6 +94,22 @@ def s1(found: Json | None, runs: Sequence[Json]) -> Part:
                 f"{one['prevalence']:.3f}"
             )
     return Part("S1", says, "supported" if all(checks.values()) else "not supported", "; ".join(told), {})
+
+
+def s2(compared: Sequence[Json]) -> Part:
+    """AUPR-Error above that of every baseline in every run."""
+    says = "finds wrong pixels better (AUPR-Error) than " + ", ".join(BASELINES)
+    gaps = {f"{one['title']} less {name}": gap for one in compared for name, gap in one["less"].items()}
+    if not gaps:
+        return Part("S2", says, UNMEASURED, "no run", {})
+    there = {str(own["detector"]) for one in compared for own in one["rows"].values()}
+    answers = [above(gap["ci95"]) for gap in gaps.values()]
+    lacking = [name for name in BASELINES if name not in there]
+    word = str(all_of(answers))
+    if lacking and word == "supported":
+        word = f"undecided: not compared with {', '.join(lacking)}"
+    why = f"{answers.count('yes')} of {len(answers)} differences lie above 0, {answers.count('no')} below"
+    return Part("S2", says, word, f"{why}; {'; '.join(f'{name}: {_shown(gap)}' for name, gap in gaps.items())}", gaps)
 
 
 def p2(found: Json | None) -> Part:
@@ -146,21 +169,22 @@ def _shown(gap: Json) -> str:
     return f"{gap['value']:+.3f}{limits}"
 
 
-def entries(answers: Sequence[Part], figures: Json) -> list[Entry]:
-    """The answers for the record beside the page; of several sets the one that speaks most against the claim."""
+def entries(answers: Sequence[Part], figures: Json, compared: Sequence[Json] = ()) -> list[Entry]:
+    """The answers for the record beside the page; of several figures the one that speaks most against the claim."""
     sets = (figures.get("clean") or {}).get("sets", {})
-    counts = {one["title"]: len(one["frames"]) for one in sets.values()}
+    clean = {one["title"]: len(one["frames"]) for one in sets.values()}
+    judged = {one["title"]: int(one["frames"]) for one in compared}
+    used = {"S2": (judged, "difference in AUPR-Error", tuple(range(len(judged)))),
+            "P3": (clean, "share of clean pixels flagged, difference", (0,))}  # fmt: skip
     made = []
     for one in answers:
         known = {title: gap for title, gap in one.differences.items() if gap["value"] is not None}
         worst = min(known, key=lambda title: (known[title]["ci95"] or [known[title]["value"]])[0], default=None)
-        frames = {title: counts[title] for title in known} or ({"CamVid test": 1} if figures else None)
         if worst is None:
-            made.append(Entry(one.claim, one.says, one.word, one.why, frames=frames))
+            told = {"CamVid test": 1} if one.claim in ("S1", "P2") and figures else None
+            made.append(Entry(one.claim, one.says, one.word, one.why, frames=told))
             continue
-        gap = known[worst]
-        figure = f"{worst}: share of clean pixels flagged, difference"
-        made.append(
-            Entry(one.claim, one.says, one.word, one.why, figure, gap["value"], tuple(gap["ci95"]), frames, (0,))
-        )
+        gap, (frames, figure, seeds) = known[worst], used[one.claim]
+        value, limits = gap["value"], tuple(gap["ci95"])
+        made.append(Entry(one.claim, one.says, one.word, one.why, f"{worst}: {figure}", value, limits, frames, seeds))
     return made

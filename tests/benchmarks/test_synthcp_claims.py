@@ -70,7 +70,7 @@ def words(parts):
 
 
 def test_what_is_not_measured_is_undecided(claims):
-    assert words(claims.parts({}, [])) == [(claim, claims.UNMEASURED) for claim in ("S1", "P2", "P3", "P3")]
+    assert words(claims.parts({}, [])) == [(claim, claims.UNMEASURED) for claim in ("S1", "S2", "P2", "P3", "P3")]
 
 
 def test_both_tasks_need_one_generator(claims):
@@ -81,6 +81,64 @@ def test_both_tasks_need_one_generator(claims):
     assert claims.s1({**found, "comparator": False}, []).word.startswith("undecided")
     run = {"task": "failure", "benchmark": "camvid", "row": "synthcp", "ap": 0.5, "prevalence": 0.1, "frames": 9}
     assert "failure, camvid (synthcp): AUPR-Error 0.500 at prevalence 0.100" in claims.s1(found, [run]).why
+
+
+def judged(lows, names=("msp", "entropy", "mc_dropout", "tcp", "direct_prediction")):
+    row = {"aupr_error": 0.5, "auroc": 0.9, "fpr95": 0.3, "ci95": [0.4, 0.6]}
+    return {
+        "title": "run-0, synthcp", "row": "synthcp", "benchmark": "camvid", "frames": 233, "prevalence": 0.1,
+        "rows": {name: {**row, "detector": name} for name in ("synthcp", *names)},
+        "less": {name: {"value": low + 0.02, "ci95": [low, low + 0.04]} for name, low in zip(names, lows, strict=True)},
+    }  # fmt: skip
+
+
+def test_failures_are_found_better_than_by_every_baseline(claims):
+    assert claims.s2([judged([0.01] * 5), judged([0.02] * 5)]).word == "supported"
+    assert claims.s2([judged([0.01] * 4 + [-0.01])]).word == "undecided"
+    worse = claims.s2([judged([0.01] * 4 + [-0.1])])
+    assert worse.word == "not supported"
+    assert "4 of 5 differences lie above 0, 1 below" in worse.why
+    assert claims.s2([judged([0.01], ["msp"])]).word == (
+        "undecided: not compared with entropy, mc_dropout, tcp, direct_prediction"
+    )
+    entry = claims.entries([worse], {}, [judged([0.01] * 4 + [-0.1])])[0]
+    assert entry.figure == "run-0, synthcp less direct_prediction: difference in AUPR-Error"
+    assert entry.value == pytest.approx(-0.08)
+    assert entry.frames == {"run-0, synthcp": 233}
+
+
+def test_differences_come_from_the_states_of_one_run(claims, tmp_path):
+    """Made states: synthcp knows every wrong pixel, MSP guesses, and an anomaly run beside them is passed over."""
+    import synthcp_failures
+
+    from anomseg.evaluation.failure.state import FailureState, FrameRow
+    from anomseg.metrics import FailureDetection
+
+    rng = np.random.default_rng(0)
+    wrong = [rng.random((8, 10)) < 0.2 for _ in range(6)]
+    for name, noise in (("synthcp", 0.1), ("msp", 3.0)):
+        state = FailureState(CLASSES, FailureDetection())
+        for number, one in enumerate(wrong):
+            state.pixels.update(one + noise * rng.random(one.shape).astype(np.float32), one, f"f{number}", f"g{number}")
+            counts = int((~one).sum()), int(one.sum())
+            state.rows[f"f{number}"] = FrameRow(f"g{number}", *counts, 0, 0.5)
+        state.save(tmp_path / "run" / name)
+        result = state.pixels.compute()
+        figures = {key: getattr(result, key) for key in ("aupr_error", "auroc", "fpr95")}
+        card = {"task": "failure", "benchmark": "camvid", "frames": 6, "prevalence": 0.2, "failure": figures,
+                "detector": {"name": name}}  # fmt: skip
+        (tmp_path / "run" / name / "metrics.json").write_text(json.dumps(card))
+    (found,) = synthcp_failures.failures([tmp_path / "run", tmp_path])
+    assert found["title"] == "run, synthcp"
+    assert set(found["less"]) == {"msp"}
+    gap = found["less"]["msp"]
+    assert gap["value"] == pytest.approx(found["rows"]["synthcp"]["aupr_error"] - found["rows"]["msp"]["aupr_error"])
+    assert gap["ci95"][0] > 0
+    from synthcp_page import page
+
+    text = page({}, claims.parts({}, [], [found]), [], [found])
+    assert "## Finding wrong pixels (S2)" in text
+    assert "| synthcp | 1.000 [" in text
 
 
 def test_cheaper_means_in_everything(claims):
@@ -129,9 +187,9 @@ def test_the_page_and_its_record(claims, tmp_path, capsys):
     assert "| synthcp | .505 [" in text
     assert "P3 and more than MSP" in capsys.readouterr().out
     record = json.loads(doc.with_suffix(".json").read_text())["entries"]
-    assert [one["claim"] for one in record] == ["S1", "P2", "P3", "P3"]
-    assert record[3]["value"] == pytest.approx(0.0)
-    assert record[2]["frames"] == {"CamVid test": 12, "IDD val": 12}
+    assert [one["claim"] for one in record] == ["S1", "S2", "P2", "P3", "P3"]
+    assert record[4]["value"] == pytest.approx(0.0)
+    assert record[3]["frames"] == {"CamVid test": 12, "IDD val": 12}
     with pytest.raises(SystemExit, match="give --data"):
         synthcp.main(["--work", str(tmp_path)])
 
@@ -181,7 +239,7 @@ def test_what_is_measured_on_tiny_networks(rivals, claims):
     row = clean["sets"]["camvid-test"]["frames"][0]
     assert row["pixels"] == 31 * 48
     assert set(row["flagged"]) == set(clean["thresholds"]) == {"synthcp", "msp", "pans"}
-    assert len(claims.parts({"clean": clean, "tasks": found}, [])) == 4
+    assert len(claims.parts({"clean": clean, "tasks": found}, [])) == 5
 
 
 def test_another_detector_is_refused(rivals):
