@@ -51,6 +51,20 @@ stages:
     trainer: {{steps: 4, validate_every: 2, optimiser: adam, schedule: constant, learning_rate: 0.01, weight_decay: 0,
                precision: "32-true", accelerator: cpu}}
 """
+FOLDS = """
+  - name: folds
+    stage: folds
+    gives: folds
+    module: {network: pyramid, options: {widths: [4, 4, 4, 4], bottleneck: 4, size: [24, 32]}, folds: 2}
+    data:
+      space: camvid
+      sources: [{benchmark: camvid, split: train}]
+      validation: {benchmark: camvid, split: train}
+      limit: 10
+      batch_size: 2
+      augment: {crop: [32, 48]}
+    trainer: {steps: 1, validate_every: 1, precision: "32-true", accelerator: cpu}
+"""
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
@@ -246,6 +260,21 @@ class TestStage:
         named = DirectPrediction(str(folder))
         assert torch.equal(named.assess(scene).error_map, found.error_map)
         assert not (tree / "direct/stages/comparator/samples").is_dir() or "rendering" not in _first_sample(tree)
+
+    def test_takes_the_folds_of_an_earlier_stage(self, tree, tmp_path):
+        recipe = (tree / "tiny.yaml").read_text().replace("folds: " + str(tree / "folds"), "validation: 0.2")
+        (tmp_path / "both.yaml").write_text(recipe.replace("stages:\n", f"stages:\n{FOLDS}").replace(
+            "stage: comparator\n", "stage: comparator\n    takes: [folds]\n"
+        ))  # fmt: skip
+        change = {"stages.comparator.trainer.steps": "2", "roots.camvid": str(tree / "camvid")}
+        summary = train(tmp_path / "both.yaml", tmp_path / "out", change, quiet=True)
+        folds = Folds(tmp_path / "out/stages/folds/result")
+        assert summary["folds"]["miou"] == folds.record["miou"]
+        assert summary["data"] == {"camvid/train": 8, "validation": 2}
+        assert isinstance(load_detector(tmp_path / "out"), SynthCP)
+        twice = {"stages.comparator.module.folds": str(tree / "folds")}
+        with pytest.raises(ConfigError, match="leave one out"):
+            train(tmp_path / "both.yaml", tmp_path / "twice", {**change, **twice}, quiet=True)
 
     @pytest.mark.parametrize(
         ("change", "said"),

@@ -63,12 +63,14 @@ class ComparatorModule(TrainingModule):
     def validation_step(self, batch: Sample, index: int) -> None:
         """Losses of one image, the error of its predicted overlaps, and how well its wrong pixels are found.
 
-        ``val_aupr_error`` is the mean over images with wrong pixels; ``val_aupr_error_msp`` is the same of the
-        network's own confidence alone, which has to be beaten.
+        ``val_aupr_error`` is the mean over images with right and wrong pixels; ``val_aupr_error_msp`` is the same of
+        the network's own confidence alone, which has to be beaten.
         """
         del index
-        quality, confidence = self._answer(batch)
-        losses = self._losses(batch, quality, confidence)
+        # Half precision is for steps only: figures are those of the comparator that is written.
+        with torch.autocast(batch["image"].device.type, enabled=False):
+            quality, confidence = self._answer(batch)
+            losses = self._losses(batch, quality, confidence)
         for name, value in zip(
             ("val_loss", "val_quality", "val_confidence"), (self._total(losses), *losses), strict=True
         ):
@@ -78,7 +80,7 @@ class ComparatorModule(TrainingModule):
             self.tell("val_mae", (quality.float().clamp(0, 1) - batch["overlap"])[~absent].abs().mean())
         highest, predicted = batch["probabilities"].max(1)
         wrong = (predicted != batch["truth"]).long().masked_fill(batch["truth"] == VOID, VOID)
-        if bool((wrong == 1).any()):
+        if bool((wrong == 1).any()) and bool((wrong == 0).any()):
             ours = -(confidence.float().sigmoid() + highest)
             for name, error in (("val_aupr_error", ours), ("val_aupr_error_msp", -highest)):
                 curve = PixelCurve()
