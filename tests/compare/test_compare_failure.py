@@ -1,10 +1,14 @@
 """Comparisons of failure detection: the same table over AUPR-Error, and what cannot be compared."""
 
+from pathlib import Path
+
 import pytest
 from compare_parts import write_camvid, write_config, write_network
 
 from anomseg.compare import compare, read_config
+from anomseg.compare.measures import load_failures
 from anomseg.evaluation import evaluate
+from anomseg.metrics import failure_intervals
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +55,24 @@ def test_a_set_without_classes_says_why(place, tmp_path):
     found = compare(read_config(write_config(place, task="failure", detectors=["msp"])), tmp_path, pictures=False)
     assert found.code == 2
     assert "class map" in found.tables[0].records[0]["reason"]
+
+
+def test_videos_are_resampled_in_blocks(place, tmp_path):
+    root = write_camvid(tmp_path / "camvid", count=8)
+    bench = {"name": "camvid", "root": str(root), "split": "test"}
+    whole = write_config(place, task="failure", benchmark=bench, detectors=["msp", "chance"])
+    first = compare(read_config(whole), tmp_path / "out", pictures=False).tables[0]
+    parts = write_config(place, task="failure", benchmark={**bench, "blocks": 2}, detectors=["msp", "chance"])
+    second = compare(read_config(parts), tmp_path / "out", pictures=False).tables[0]
+    folder = Path(second.records[0]["results"])
+    state = load_failures(folder, 2)
+    groups = {row.frame: row.group for row in state.pixels.images.figures()}
+    assert groups == {frame: f"{frame.split('_')[0]}/{place // 2}" for place, frame in enumerate(sorted(groups))}
+    assert len(set(groups.values())) == 4
+    expected = failure_intervals(state.pixels, seed=0).figures
+    assert second.records[0]["ci95"]["AUPR-Error"] == list(expected["aupr_error"])
+    assert first.records[0]["ci95"]["AUPR-Error"] != second.records[0]["ci95"]["AUPR-Error"]
+    assert first.records[0]["figures"] == second.records[0]["figures"]
+    ends = [one.records[0]["differences"]["chance"]["ci95"] for one in (first, second)]
+    assert ends[0] != ends[1]
+    assert "intervals: over blocks of 2 neighbouring frames" in second.conditions

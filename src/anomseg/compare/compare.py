@@ -95,16 +95,16 @@ def compare(
     scored = [one for one in rows if any(one.row.title in each.results for each in found)]
     costs = measured(config, scored, folder, str(target), say)
     measure = measure_of(config.task)
-    pairs = Pairs(measure, config.seed, folder / PAIRED_FILE)
     tables = []
     for one in found:
         say(f"comparing on {one.bench.title}")
+        pairs = Pairs(measure, config.seed, folder / PAIRED_FILE, one.bench.blocks)
         entries = [_entry(row, rows, one, unusable, costs, config) for row in config.rows]
-        cards = [result.card for result in one.results.values()]
+        conditions = common_lines([result.card for result in one.results.values()])
+        if one.bench.blocks is not None:
+            conditions.append(f"intervals: over blocks of {one.bench.blocks} neighbouring frames")
         tables.append(
-            make_table(
-                one.bench.title, entries, measure, pairs, reference=config.reference, conditions=common_lines(cards)
-            )
+            make_table(one.bench.title, entries, measure, pairs, reference=config.reference, conditions=conditions)
         )
         pairs.save()
     _write(folder, config, tables, found)

@@ -28,6 +28,8 @@ class Bench:
         protocol: Name of the rules.
         size: Working size ``(height, width)``; None leaves it to the protocol and the network.
         unknown: What pixels count as in the task ``failure`` that the network has no class for: ``void`` or ``wrong``.
+        blocks: So many neighbouring frames of a sequence are resampled together; None takes whole sequences, of which a
+            video has few.
         bands: Widths in pixels of bands around anomalous objects that get figures of their own.
     """
 
@@ -40,6 +42,7 @@ class Bench:
     size: Size | None = None
     bands: tuple[int, ...] = ()
     unknown: Unknown = "void"
+    blocks: int | None = None
 
 
 @dataclass(frozen=True)

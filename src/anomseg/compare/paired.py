@@ -24,11 +24,13 @@ class Pairs:
         measure: Which figure is compared, and how.
         seed: Of the resampling.
         file: Where differences are kept for the next time; None keeps none.
+        blocks: See `anomseg.compare.Bench`.
     """
 
     measure: Measure
     seed: int
     file: Path | None = None
+    blocks: int | None = None
     _states: dict[Path, Any] = field(default_factory=dict, init=False)
     _known: dict[str, Any] = field(default_factory=dict, init=False)
 
@@ -49,10 +51,17 @@ class Pairs:
         Returns:
             ``value``, ``ci95``, ``above`` (the whole interval is above 0), ``reason`` where there is none.
         """
-        key = f"{self.measure.key}:{self.seed}:{first[0]}:{second[0]}"
+        key = f"{self.measure.key}:{self.seed}:{self.blocks}:{first[0]}:{second[0]}"
         if key not in self._known:
             self._known[key] = self._compared(first[1], second[1])
         return dict(self._known[key])
+
+    def intervals(self, folder: Path) -> Mapping[str, Sequence[float]]:
+        """Intervals of a row's own figures by key, resampled as differences are; empty where there are none."""
+        try:
+            return self.measure.intervals(self._state(folder), self.seed) or {}
+        except DataError:
+            return {}
 
     def save(self) -> None:
         """Keep what is known."""
@@ -69,7 +78,7 @@ class Pairs:
 
     def _state(self, folder: Path) -> Any:
         if folder not in self._states:
-            self._states[folder] = self.measure.load(folder)
+            self._states[folder] = self.measure.load(folder, self.blocks)
         return self._states[folder]
 
 

@@ -27,7 +27,7 @@ from anomseg.evaluation.failure.judging import Unknown
 from anomseg.registry import parse_spec
 
 _KEYS = ("task", "benchmark", "benchmarks", "segmenter", "seed", "reference", "fit", "costs", "detectors")
-_BENCH = ("name", "title", "root", "split", "held_out", "protocol", "size", "bands", "unknown")
+_BENCH = ("name", "title", "root", "split", "held_out", "protocol", "size", "bands", "unknown", "blocks")
 _FIT = ("data", "held_out", "limit")
 _COSTS = ("size", "repeats", "warmup")
 
@@ -146,6 +146,7 @@ def _bench(item: Any, folder: Path, roots: Mapping[str, str]) -> Bench:
         size_of(entry.get("size"), f"size of benchmark {title}"),
         tuple(whole(one, "bands", least=1) for one in listed(entry.get("bands"))),
         "wrong" if unknown == "wrong" else "void",
+        whole(entry["blocks"], f"blocks of benchmark {title}", least=2) if entry.get("blocks") is not None else None,
     )
 
 

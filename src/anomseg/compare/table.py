@@ -112,7 +112,7 @@ def make_table(
         for other in wanted if entry.title in done else ():
             if other.title != entry.title and other.title not in against:
                 against[other.title] = _difference(entry, other, pairs)
-        records.append(_record(entry, measure, against, [one.title for one in controls], reference))
+        records.append(_record(entry, measure, pairs, against, [one.title for one in controls], reference))
     cards = {name: one.card for name, one in done.items() if one.card is not None}
     return Table(title, measure.task, records, reference, conditions, cards)
 
@@ -121,15 +121,30 @@ def _difference(entry: Entry, other: Entry, pairs: Pairs) -> Difference:
     """From the entry's own card where it has been compared there with the same run's control, else computed."""
     told = section(section(entry.card or {}, "comparison"), other.folder.name if other.folder else "")
     same = entry.folder is not None and other.folder is not None and entry.folder.parent == other.folder.parent
-    if same and told and (entry.card or {}).get("seed") == pairs.seed:
+    if pairs.blocks is None and same and told and (entry.card or {}).get("seed") == pairs.seed:
         return {"value": told["ap"], "ci95": told["ci95"], "above": told["above"], "reason": told["reason"]}
     assert entry.folder is not None  # noqa: S101 - only finished rows are compared
     assert other.folder is not None  # noqa: S101
     return pairs.of((entry.identity, entry.folder), (other.identity, other.folder))
 
 
+def _intervals(entry: Entry, measure: Measure, pairs: Pairs) -> dict[str, list[float]]:
+    """Intervals of a row's figures: those of its card, which resamples sequences, or over blocks where asked for."""
+    card = entry.card or {}
+    if pairs.blocks is None or entry.folder is None:
+        return {one.label: list(pair) for one in measure.columns if (pair := one.interval(card)) is not None}
+    found = pairs.intervals(entry.folder)
+    own = [one for one in measure.columns if one.section == measure.section]
+    return {one.label: list(found[one.key]) for one in own if one.key in found and one.of(card) is not None}
+
+
 def _record(
-    entry: Entry, measure: Measure, against: Mapping[str, Difference], controls: Sequence[str], reference: str | None
+    entry: Entry,
+    measure: Measure,
+    pairs: Pairs,
+    against: Mapping[str, Difference],
+    controls: Sequence[str],
+    reference: str | None,
 ) -> Record:
     card = entry.card or {}
     control = entry.kind == "control"
@@ -148,7 +163,7 @@ def _record(
         "skipped": len(card.get("skipped") or ()),
         "prevalence": card.get("prevalence"),
         "figures": {figure.label: figure.of(card) for figure in measure.columns},
-        "ci95": {figure.label: list(pair) for figure in measure.columns if (pair := figure.interval(card)) is not None},
+        "ci95": _intervals(entry, measure, pairs),
         "headline": measure.label,
         "differences": {name: dict(one) for name, one in against.items()},
         "to_reference": dict(against[reference]) if reference is not None and reference in against else None,

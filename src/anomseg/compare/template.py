@@ -18,7 +18,7 @@ seed: 0
 benchmarks:
   - name: road_anomaly
     root: RoadAnomaly
-    # title, split, held_out, protocol, size, bands
+    # title, split, held_out, protocol, size, bands, blocks
 
 # Frames for detectors that have to be fitted; each is fitted once and kept.
 # fit: {data: camvid=CamVid@train}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -180,6 +180,19 @@ class PerImage:
             values = [getattr(figures, name) for figures in self.figures() if figures.ap is not None]
             means[name] = math.fsum(values) / len(values) if values else None
         return PerImageResult(**means, frames=sum(figures.ap is not None for figures in self._figures.values()))
+
+    def regrouped(self, group: Callable[[int, ImageFigures], str]) -> PerImage:
+        """The same frames in other groups, for resampling.
+
+        Args:
+            group: Gives the group of a frame from its place among all, sorted by id, and its figures.
+        """
+        state = PerImage(self.fpr_rule, self.ap_rule)
+        state._ledger = state._ledger.union(self._ledger)
+        for place, (row, histogram) in enumerate(self.histograms()):
+            state._figures[row.frame] = replace(row, group=group(place, row))
+            state._histograms[row.frame] = histogram
+        return state
 
     def exchanged(self) -> PerImage:
         """The same frames with anomalous and inlier pixels exchanged and scores turned round, for resampling.
