@@ -163,7 +163,7 @@ class LayoutMiddles(Dataset[dict[str, Tensor]]):
 
 
 class JudgedRuns(_Stream):
-    """Runs of slices with their Dice, or volumes in three dimensions.
+    """Runs of slices with their Dice, or volumes in three dimensions; half of them mirrored along rows and columns.
 
     Args:
         bank: With predicted masks, and renderings where they are compared with.
@@ -187,16 +187,18 @@ class JudgedRuns(_Stream):
         wanted = self.bank.setting.indices
         predicted, true = case.layout[wanted], case.truth[wanted]
         right = 1 - (predicted - true).abs().amax(0)
+        rng = self.rng(number)
+        mirrored = [axis for axis in (-2, -1) if rng.random() < 0.5]
         if self.dims == 3:
             dice = case.dice.masked_fill(case.empty, torch.nan)[None]
             found = {"layout": layout, "image": image, "dice": dice, "right": right[None]}
-            return found if other is None else {**found, "rendering": other}
+            return _mirrored(found if other is None else {**found, "rendering": other}, mirrored)
         dice = soft_dice(predicted, true).masked_fill(predicted.sum((-2, -1)) == 0, torch.nan).T
-        middle = _place(self.rng(number), (predicted + true).amax(0) > 0)
+        middle = _place(rng, (predicted + true).amax(0) > 0)
         start = min(max(middle - self.slices // 2, 0), len(layout) - self.slices)
         run = slice(start, start + self.slices)
         found = {"layout": layout[run], "image": image[run], "dice": dice[run], "right": right[run]}
-        return found if other is None else {**found, "rendering": other[run]}
+        return _mirrored(found if other is None else {**found, "rendering": other[run]}, mirrored)
 
 
 class JudgedCases(Dataset[dict[str, Tensor]]):
@@ -213,6 +215,11 @@ class JudgedCases(Dataset[dict[str, Tensor]]):
         case, rendering = self.bank[index]
         found = {"image": case.image, "layout": case.layout, "dice": case.dice, "empty": case.empty}
         return found if rendering is None else {**found, "rendering": rendering}
+
+
+def _mirrored(sample: dict[str, Tensor], axes: Sequence[int]) -> dict[str, Tensor]:
+    """A sample turned over along rows or columns: whether a mask fits its CT does not depend on it."""
+    return {name: part if name == "dice" or not axes else part.flip(axes) for name, part in sample.items()}
 
 
 def _place(rng: np.random.Generator, hit: Tensor) -> int:

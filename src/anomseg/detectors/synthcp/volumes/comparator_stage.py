@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,13 @@ class VolumeComparatorConfig(GridConfig):
         super().__post_init__()
         check_bounds("confidence", self.confidence, 0)
         check_bounds("reach", self.reach, 0)
+        shrinks = 32 if self.pool else 16
+        sides = [int(side) for side in self.size][-self.dims :]
+        if self.norm == "group" and math.prod(-(-side // shrinks) for side in sides) < 2:
+            raise ConfigError(
+                f"size {list(self.size)} leaves the comparator's last stage a single cell, without a norm; its sides "
+                f"shrink {shrinks} times"
+            )
         self.comparator(2)
 
     def comparator(self, classes: int) -> Comparator:

@@ -18,7 +18,7 @@ class GridConfig:
         targets: Classes whose Dice is predicted; ``[foreground]`` merges all of them.
         size: ``(D, H, W)``.
         window: Hounsfield units.
-        margin: Millimetres around the judged mask; 0 for the whole volume.
+        margin: Millimetres around the targets in the judged mask; 0 for the whole volume.
     """
 
     targets: Sequence[str] = ("tumour",)

@@ -119,7 +119,7 @@ def prepare(case: Case, setting: VolumeSetting, *, judged: str = "prediction", s
     if mask is None:
         raise FrameError(f"{case.id} has no {'predicted' if judged == 'prediction' else 'true'} mask to look at")
     grid, count, indices = setting.grid, len(setting.classes), setting.indices
-    box = grid.region(mask, image.shape, case.spacing)
+    box = grid.region(_looked_at(mask, indices), image.shape, case.spacing)
     dice = np.full(len(indices), np.nan) if truth is None else dice_overlap(mask, truth, indices)
     return PreparedCase(
         grid.image(image, box),
@@ -131,6 +131,12 @@ def prepare(case: Case, setting: VolumeSetting, *, judged: str = "prediction", s
         image.shape,
         _soft(case, mask, grid, box) if soft else None,
     )
+
+
+def _looked_at(mask: Mask, indices: list[int]) -> Mask:
+    """The targets of a mask; all of it where it holds none of them."""
+    targets = np.isin(mask, indices)
+    return (targets if targets.any() else mask > 0).astype(np.uint8)
 
 
 def _soft(case: Case, mask: Mask, grid: WorkingGrid, box: Box) -> Tensor | None:
