@@ -22,10 +22,11 @@ from anomseg.detectors.synthcp.comparator_data import (
     last_part,
 )
 from anomseg.detectors.synthcp.comparator_losses import confidence_loss, quality_loss
+from anomseg.detectors.synthcp.comparator_stage import ComparatorStage
 from anomseg.errors import CompatibilityError, ConfigError, DataError
 from anomseg.registry import SEGMENTERS
 from anomseg.segmenters.scene import make_scene
-from anomseg.training import train
+from anomseg.training import load_recipe, train
 from anomseg.training.folds import Folds
 from anomseg.training.folds_frames import predicted_frames
 
@@ -310,6 +311,18 @@ def _first_sample(tree):
     from safetensors.torch import load_file
 
     return load_file(next((tree / "direct/stages/comparator/samples").rglob("*.safetensors")))
+
+
+def test_published_settings():
+    recipe = load_recipe("street-hazards-synthcp")
+    folds, comparator = recipe.stages
+    assert folds.module["folds"] == 4
+    assert folds.trainer["steps"] == 40 * (5125 * 3 // 4 // 2 + 1)
+    assert (comparator.trainer["optimiser"], comparator.trainer["learning_rate"]) == ("adam", 2e-4)
+    assert (comparator.trainer["steps"], comparator.data["batch_size"]) == (20000, 4)
+    built = ComparatorStage(recipe, comparator).comparator.build(19)
+    assert sum(parameter.numel() for parameter in built.parameters()) == pytest.approx(22.5e6, rel=0.01)
+    assert built.size == (256, 512)
 
 
 class TestDirectPrediction:
