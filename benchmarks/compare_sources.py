@@ -19,7 +19,7 @@ from anomseg.report.cards import common_lines
 
 HOST = "camvid-erfnet-pyramid-0"
 TITLE = "RoadAnomaly, networks of CamVid's classes"
-PAIRED = "compare-paired.json"
+PAIRED = "paired-runs.json"
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def main_tables(folders: Mapping[str, Path], compared: Path | None) -> tuple[lis
     if not entries:
         return [], []
     conditions = common_lines([one.card for one in entries if one.card is not None and one.title == "msp"])
-    pairs = Pairs(measure_of("anomaly"), 0, folders["work"] / PAIRED)
+    pairs = Pairs(measure_of("anomaly"), 0, compared / PAIRED if compared is not None else None)
     table = make_table(TITLE, entries, measure_of("anomaly"), pairs, reference="msp", conditions=conditions)
     pairs.save()
     told = f"Not in the table, since not finished: {', '.join(missing)}." if missing else ""
