@@ -154,7 +154,7 @@ class FailureAssessment:
         limits = check_range(range) if range is not None else self.range()
         heat = normalise(self._map(), limits)
         # The root lets middling values show on colours that are not theirs.
-        drawn = blend(self._segments(), colourise(self._map(), limits), 0.95 * np.sqrt(heat))
+        drawn = blend(self._segments(), colourise(self._map(), limits), (0.95 * np.sqrt(heat)).astype(np.float32))
         if self.roi is not None:
             drawn = np.where(self.roi[..., None], drawn, self.image)
         if threshold is not None:
