@@ -210,7 +210,11 @@ def figure_of(part: Json) -> str:
     """
     if part.get("value") is None:
         return str(part.get("why") or "-")
-    form = "{:+.4f}" if " less " in part["figure"] or "difference" in part["figure"] else "{:.4f}"
+    form = (
+        "{:+.4f}"
+        if any(mark in part["figure"] for mark in (" less ", " - ")) or "difference" in part["figure"]
+        else "{:.4f}"
+    )
     shown = [form.format(number) for number in (part["value"], *(part.get("ci95") or ()))]
     return f"{part['figure']}: {shown[0]}" + (f" [{shown[1]}, {shown[2]}]" if len(shown) == 3 else "")
 
