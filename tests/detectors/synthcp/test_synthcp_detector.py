@@ -22,6 +22,7 @@ from anomseg.detectors import (
 from anomseg.detectors.synthcp import SynthCP, one_hot_layout, save_comparator, save_generator
 from anomseg.detectors.synthcp.class_match import matched_classes
 from anomseg.detectors.synthcp.rendering import as_image, render
+from anomseg.detectors.synthcp.synthesis_data import layout_and_image
 from anomseg.errors import CompatibilityError, ConfigError, DataError, FrameError
 from anomseg.registry import DETECTORS, Spec, option_names
 from anomseg.scores import synthcp_gate
@@ -223,6 +224,14 @@ class TestRendering:
         with torch.no_grad():
             wanted = generator(one_hot_layout(prediction, 5))
         assert torch.equal(render(generator, prediction, range(5)), wanted)
+
+    @pytest.mark.parametrize("size", [(36, 80), (37, 53), (16, 32), (9, 20)])
+    def test_a_prediction_is_laid_out_as_true_classes_were_in_training(self, generator, size):
+        classes = np.random.default_rng(0).integers(0, 5, size, np.uint8)
+        layout, _ = layout_and_image(np.zeros((*size, 3), np.uint8), classes, (16, 32))
+        with torch.no_grad():
+            wanted = generator(one_hot_layout(torch.from_numpy(layout.astype(np.int64))[None], 5))
+        assert torch.equal(render(generator, torch.from_numpy(classes).long()[None], range(5)), wanted)
 
     def test_as_an_image(self):
         rendering = torch.tensor([[-1.0, 0.0], [1.0, 0.5]]).expand(1, 3, 2, 2)

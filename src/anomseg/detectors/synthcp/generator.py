@@ -116,7 +116,7 @@ class SPADEGenerator(nn.Module):
 
         Args:
             layout: ``(B, classes, *S)`` float, one-hot or soft; all-zero where nothing is known. A layout of another
-                size than the generator's is resized to it, nearest.
+                size than the generator's is resized to it, nearest to the middle of each cell.
 
         Returns:
             ``(B, channels, *size)`` in [-1, 1].
@@ -130,7 +130,7 @@ class SPADEGenerator(nn.Module):
                 f"of shape {tuple(layout.shape)}; give (batch, classes, ...)"
             )
         if tuple(layout.shape[2:]) != self.size:
-            layout = F.interpolate(layout, self.size, mode="nearest")
+            layout = F.interpolate(layout, self.size, mode="nearest-exact")
         x = self.first(F.interpolate(layout, self.start, mode="nearest"))
         for number, block in enumerate(self.blocks):
             if number:

@@ -41,8 +41,9 @@ def generator_classes(generator: SPADEGenerator, who: str) -> tuple[str, ...]:
 def render(generator: SPADEGenerator, prediction: Tensor, table: Sequence[int]) -> Tensor:
     """The picture that a generator makes of a predicted segmentation.
 
-    The class map of the image's own size is brought to the generator's by the nearest pixel, whatever the sides'
-    ratio, as layouts were in training; a softmax takes no part.
+    The class map of the image's own size is brought to the generator's, whatever the sides' ratio: each cell takes the
+    class at its middle, as layouts did in training, or renderings would lie half a cell beside their images. A softmax
+    takes no part.
 
     Args:
         generator: In evaluation mode, on the prediction's device.
@@ -54,7 +55,7 @@ def render(generator: SPADEGenerator, prediction: Tensor, table: Sequence[int]) 
     """
     places = torch.tensor(table, device=prediction.device)[prediction]
     size = (generator.size[0], generator.size[1])
-    small = F.interpolate(places[:, None].float(), size, mode="nearest")[:, 0].long()  # exact below 2^24
+    small = F.interpolate(places[:, None].float(), size, mode="nearest-exact")[:, 0].long()  # exact below 2^24
     with torch.no_grad():
         return generator(one_hot_layout(small, generator.classes)).float()
 
