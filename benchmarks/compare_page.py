@@ -51,7 +51,7 @@ def standing(tables: Sequence[Table]) -> dict[str, str]:
                 for control, difference in row["differences"].items()
                 if control in tables[0].controls and not difference["above"]
             ]
-            verdict = "works" if row["works"] else f"does not work yet: not above {', '.join(short)}"
+            verdict = "above every control" if row["works"] else f"not above {', '.join(short)}"
             found[system] = f"{name} {value:.3f}, {verdict}" if value is not None else verdict
     return found
 
