@@ -39,7 +39,7 @@ def test_help_of_train_lists_recipes_and_kinds_of_stages(capsys):
     assert {"segmentation", "features", "pans", "pgan", "student"} <= {entry.name for entry in STAGES}
 
 
-@pytest.mark.parametrize("kind", ["segmenters", "detectors", "benchmarks", "protocols", "recipes"])
+@pytest.mark.parametrize("kind", ["segmenters", "detectors", "benchmarks", "protocols", "recipes", "volumes"])
 def test_list(kind, capsys):
     assert run(["list", kind]) == 0
     expected = {
@@ -48,6 +48,7 @@ def test_list(kind, capsys):
         "benchmarks": "road_obstacle_21",
         "protocols": "default",
         "recipes": "bundled-segmenter",
+        "volumes": "shape_vae",
     }
     assert expected[kind] in capsys.readouterr().out
 

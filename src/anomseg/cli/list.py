@@ -1,4 +1,4 @@
-"""List what is there: segmenters, detectors, benchmarks, protocols or recipes."""
+"""List what is there: segmenters, detectors, benchmarks, protocols, recipes, or what is there for volumes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from anomseg.errors import EXIT_OK, unknown_name
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-KINDS = ("segmenters", "detectors", "benchmarks", "protocols", "recipes")
+KINDS = ("segmenters", "detectors", "benchmarks", "protocols", "recipes", "volumes")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -38,6 +38,11 @@ def _entries(kind: str) -> list[tuple[str, str]]:
         from anomseg.training import recipe_names
 
         return [(name, f"anomseg train {name} --out DIR") for name in recipe_names()]
+    if kind == "volumes":
+        from anomseg.data.volumes.catalog import CASES
+        from anomseg.detectors.synthcp.volumes.saved import VOLUME_DETECTORS
+
+        return [(entry.name, entry.summary) for entries in (CASES, VOLUME_DETECTORS) for entry in entries]
     import anomseg.benchmarks
     import anomseg.detectors
     import anomseg.segmenters  # noqa: F401
