@@ -6,9 +6,13 @@ import pytest
 from compare_parts import write_camvid, write_config, write_network
 
 from anomseg.compare import compare, read_config
-from anomseg.compare.measures import load_failures
+from anomseg.compare.measure import profile
+from anomseg.compare.measures import FAILURE, load_failures
+from anomseg.compare.paired import Pairs
+from anomseg.detectors.posthoc import MSP
 from anomseg.evaluation import evaluate
 from anomseg.metrics import failure_intervals
+from anomseg.types import FailurePrediction
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +80,37 @@ def test_videos_are_resampled_in_blocks(place, tmp_path):
     ends = [one.records[0]["differences"]["chance"]["ci95"] for one in (first, second)]
     assert ends[0] != ends[1]
     assert "intervals: over blocks of 2 neighbouring frames" in second.conditions
+
+
+@pytest.fixture
+def assessing(monkeypatch):
+    """MSP as a method that assesses in another way than it scores; the latter fails."""
+
+    def score(self, scene):
+        raise RuntimeError("it was asked for a score")
+
+    monkeypatch.setattr(MSP, "score", score)
+    monkeypatch.setattr(MSP, "assess", lambda self, scene: FailurePrediction(scene.images.amax(1)))
+    monkeypatch.setattr(MSP, "assess_passes", 7)
+
+
+def test_a_detector_is_tried_on_what_it_will_be_asked(place, tmp_path, assessing):
+    bench = {"name": "camvid", "root": "camvid", "split": "test"}
+    config = read_config(write_config(place, task="failure", benchmark=bench, detectors=["msp", "chance"]))
+    found = compare(config, tmp_path, pictures=False)
+    assert {one["title"]: one["status"] for one in found.tables[0].records} == {"msp": "done", "chance": "done"}
+
+
+def test_time_is_of_what_was_asked(place, assessing):
+    job = {"detector": "msp", "segmenter": str(place / "network"), "size": [32, 48], "repeats": 1, "warmup": 0}
+    job |= {"device": "cpu", "seed": 0}
+    asked = profile({**job, "task": "failure"})["rows"][1]
+    assert (asked["error"], asked["passes"]) == (None, 7)
+    assert "asked for a score" in profile(job)["rows"][1]["error"]
+
+
+def test_a_difference_that_could_not_be_made_is_made_the_next_time(tmp_path):
+    pairs = Pairs(FAILURE, 0, tmp_path / "paired.json")
+    assert "no finished evaluation" in pairs.of(("a", tmp_path / "a"), ("b", tmp_path / "b"))["reason"]
+    pairs.save()
+    assert (tmp_path / "paired.json").read_text().strip() == "{}"

@@ -186,12 +186,17 @@ def test_detectors_are_fitted_once(place, tmp_path, monkeypatch):
 
 def test_a_network_of_ones_own_is_named(place, tmp_path):
     other = write_network(tmp_path / "other", seed=1)
-    rows = [{"detector": "msp", "segmenter": str(other), "title": "other"}, f"ensemble:members={place}/network+{other}"]
+    members = f"ensemble:members={place}/network+{other}"
+    rows = [
+        {"detector": "msp", "segmenter": str(other), "title": "other"},
+        {"detector": members, "segmenter": str(other), "title": "ensemble"},
+    ]
     found = compare(read_config(write_config(place, detectors=[*rows, "chance"])), tmp_path / "out", pictures=False)
     states = records(found)
     assert states["other"]["network"] == "other"
     assert "not on the network of the other rows" in states["other"]["note"]
     assert states["ensemble"]["own_network"]
+    assert states["ensemble"]["note"] == ""  # it scores its own, whatever is named beside it
     assert states["chance"]["network"] == "none"
     assert states["other"]["differences"]["chance"]["ci95"]  # across runs of two networks
 

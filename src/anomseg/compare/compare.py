@@ -145,7 +145,8 @@ def _entry(
         card, failed = None, f"no frame could be used: {skipped[0]['reason']}"
     named = row.segmenter or config.segmenter
     network = _network_name(loaded, named)
-    note = f"scored on {named}, not on the network of the other rows" if row.segmenter else ""
+    elsewhere = row.segmenter is not None and not (loaded is not None and loaded.owns)
+    note = f"scored on {named}, not on the network of the other rows" if elsewhere else ""
     return Entry(
         title=row.title,
         kind=row.kind,

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from anomseg.compare.config import CompareConfig, CostRules
+from anomseg.compare.config import CompareConfig, CostRules, Task
 from anomseg.compare.loading import Loaded
 from anomseg.errors import DataError
 from anomseg.files import read_json
@@ -34,6 +34,7 @@ class Job:
         rules: How often it is repeated.
         device: Where it runs.
         seed: Of a detector that samples.
+        task: What the detector is asked.
     """
 
     detector: str
@@ -42,6 +43,7 @@ class Job:
     rules: CostRules
     device: str
     seed: int
+    task: Task = "anomaly"
 
     def as_dict(self) -> dict[str, Any]:
         """The job, ready for JSON."""
@@ -53,6 +55,8 @@ class Job:
             "warmup": self.rules.warmup,
             "device": self.device,
             "seed": self.seed,
+            # The usual task leaves no trace, so that its measurements keep their names.
+            **({} if self.task == "anomaly" else {"task": self.task}),
         }
 
 
@@ -121,7 +125,7 @@ def job_of(config: CompareConfig, rules: CostRules, one: Loaded, device: str) ->
     sizes = (rules.size, *(bench.size for bench in config.benchmarks), getattr(one.scored, "size", None))
     size = next((size for size in sizes if size is not None), (512, 1024))
     named = None if one.owns else one.row.segmenter or config.segmenter
-    return Job(one.text, named, size, rules, device, config.seed)
+    return Job(one.text, named, size, rules, device, config.seed, config.task)
 
 
 def key_of(job: Job, one: Loaded) -> str:

@@ -37,7 +37,13 @@ def profile(job: Mapping[str, Any]) -> dict[str, Any]:
     segmenter = _network(job, detector).to(device)
     size = (int(job["size"][0]), int(job["size"][1]))
     rows = measure_costs(
-        segmenter, {NAME: detector}, sizes=[size], batches=[1], repeats=int(job["repeats"]), warmup=int(job["warmup"])
+        segmenter,
+        {NAME: detector},
+        sizes=[size],
+        batches=[1],
+        repeats=int(job["repeats"]),
+        warmup=int(job["warmup"]),
+        task=job.get("task", "anomaly"),
     )
     found = [row.as_dict() for part in rows for row in part]
     return {"schema": 1, **describe_run(segmenter, device), "job": dict(job), "rows": found}

@@ -53,7 +53,10 @@ class Pairs:
         """
         key = f"{self.measure.key}:{self.seed}:{self.blocks}:{first[0]}:{second[0]}"
         if key not in self._known:
-            self._known[key] = self._compared(first[1], second[1])
+            try:
+                self._known[key] = self._compared(first[1], second[1])
+            except DataError as error:  # not kept: what is missing or damaged now may be mended the next time
+                return {"value": None, "ci95": None, "above": None, "reason": str(error)}
         return dict(self._known[key])
 
     def intervals(self, folder: Path) -> Mapping[str, Sequence[float]]:
@@ -69,10 +72,7 @@ class Pairs:
             write_json(self.file, self._known)
 
     def _compared(self, first: Path, second: Path) -> dict[str, Any]:
-        try:
-            value, limits, reason = self.measure.difference(self._state(first), self._state(second), self.seed)
-        except DataError as error:
-            return {"value": None, "ci95": None, "above": None, "reason": str(error)}
+        value, limits, reason = self.measure.difference(self._state(first), self._state(second), self.seed)
         above = limits[0] > 0 if limits else None
         return {"value": value, "ci95": list(limits) if limits else None, "above": above, "reason": reason}
 

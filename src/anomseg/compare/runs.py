@@ -175,7 +175,8 @@ class Evaluator:
     def _try(self, one: Loaded, plan: Plan) -> None:
         frame = plan.frames[0]
         image = frame.image()
-        source = NetworkSource({"": one.detector}, one.given, plan.size, self.device, seed=self.seed)
+        assess = self.task == "failure"
+        source = NetworkSource({"": one.detector}, one.given, plan.size, self.device, seed=self.seed, assess=assess)
         for _ in source.answers(Sample(frame.id, (image.shape[0], image.shape[1]), image), [""]):
             pass
 

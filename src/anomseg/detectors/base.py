@@ -239,6 +239,11 @@ class Detector:
         return self.flags.forward_passes
 
     @property
+    def assess_passes(self) -> int:
+        """The same, by `assess`."""
+        return self.forward_passes
+
+    @property
     def needs_fit(self) -> bool:
         """Whether it cannot score before `fit`, with the present options."""
         return self.flags.needs_fit

@@ -20,7 +20,9 @@ from anomseg._version import __version__
 from anomseg.data.generated import generate_scene
 from anomseg.detectors.base import Detector, anomaly_maps, network_of
 from anomseg.errors import ConfigError
+from anomseg.inference.assessing import assess_images
 from anomseg.inference.profiling import MIB, Measured, measure, peak_memory, reason, rounds
+from anomseg.inference.tasks import Task
 from anomseg.segmenters.base import SegmentationOutput, Segmenter, Size
 from anomseg.segmenters.scene import Scene
 from anomseg.types import Needs, UInt8Array
@@ -88,6 +90,7 @@ def measure_costs(
     repeats: int = 10,
     warmup: int = 2,
     on_step: Callable[[int, int], None] | None = None,
+    task: Task = "anomaly",
 ) -> Iterator[list[CostRow]]:
     """Measure the network alone and what each detector adds, on generated street scenes.
 
@@ -104,6 +107,7 @@ def measure_costs(
         repeats: Timed runs of each step.
         warmup: Runs of each before.
         on_step: Called after each run with how many are done and how many there are.
+        task: What detectors are asked: their ``score``, or with ``failure`` what they ``assess``.
 
     Yields:
         The rows of one size and batch, the network's first. After Ctrl-C first those that were measured by then, and
@@ -133,9 +137,9 @@ def measure_costs(
     for size in sizes:
         for batch in batches:
             found: dict[str, Measured] = {}
-            describe = partial(_rows, size, batch, detectors, segmenter, found)
+            describe = partial(_rows, size, batch, detectors, segmenter, found, task)
             try:
-                steps = _Steps(segmenter, detectors, size, batch, found)
+                steps = _Steps(segmenter, detectors, size, batch, found, task)
                 memory = partial(peak_memory, device=steps.images.device)
                 measure(steps.all(), found, repeats=repeats, warmup=warmup, peak=memory, on_step=count)
             except KeyboardInterrupt:
@@ -156,8 +160,10 @@ class _Steps:
         size: Size,
         batch: int,
         found: dict[str, Measured],
+        task: Task,
     ) -> None:
         self.segmenter, self.detectors, self.size, self.found = segmenter, detectors, size, found
+        self.ask: Callable[[Detector, Scene], object] = assess_images if task == "failure" else anomaly_maps
         parameter = next(segmenter.parameters(), None)
         device = parameter.device if parameter is not None else torch.device("cpu")
         self.pictures = [_picture(index, size) for index in range(batch)]
@@ -203,19 +209,25 @@ class _Steps:
 
     def _detector(self, detector: Detector, network: Segmenter | None, needs: Needs, images: Tensor) -> None:
         known = {"output": self._answer(needs.features)} if shares_pass(detector, needs) else {}
-        anomaly_maps(detector, self._scene(network, images, features=needs.features, **known))
+        self.ask(detector, self._scene(network, images, features=needs.features, **known))
         _wait(images.device)
 
 
 def _rows(
-    size: Size, batch: int, detectors: Mapping[str, Detector], segmenter: Segmenter, found: Mapping[str, Measured]
+    size: Size,
+    batch: int,
+    detectors: Mapping[str, Detector],
+    segmenter: Segmenter,
+    found: Mapping[str, Measured],
+    task: Task,
 ) -> list[CostRow]:
     alone = found.get(NETWORK, Measured())
     rows = [CostRow(size, batch, NETWORK, 1, False, alone)]
     for name, detector in detectors.items():
         shares = shares_pass(detector, detector.needs(network_of(detector, segmenter)))
         own = found.get(name, Measured())
-        rows.append(CostRow(size, batch, name, detector.forward_passes, shares, own, alone.percentile(50)))
+        passes = detector.assess_passes if task == "failure" else detector.forward_passes
+        rows.append(CostRow(size, batch, name, passes, shares, own, alone.percentile(50)))
     return rows
 
 

@@ -20,7 +20,7 @@ from anomseg.detectors.synthcp.comparing import Compared, Comparison, compare, c
 from anomseg.detectors.synthcp.failures import failures
 from anomseg.detectors.synthcp.gate import GateFit
 from anomseg.detectors.synthcp.generator import SPADEGenerator
-from anomseg.detectors.synthcp.networks import COMPARATOR, Synthesiser
+from anomseg.detectors.synthcp.networks import Synthesiser
 from anomseg.detectors.synthcp.records import joined
 from anomseg.detectors.synthcp.rendering import ENLARGE, Enlarge, as_image, generator_classes, render
 from anomseg.errors import CompatibilityError, ConfigError
@@ -137,6 +137,11 @@ class SynthCP(Synthesiser):
     def forward_passes(self) -> int:
         """Of the network, by `score`: one a scale over image and rendering, and the plain one for the class map."""
         return Comparison((), self.factors).forward_passes
+
+    @property
+    def assess_passes(self) -> int:
+        """The plain one where there is a comparator, else those of `score`."""
+        return self.forward_passes if self.networks_at_hand()[1] is None else 1
 
     def feature_name(self, segmenter: Segmenter) -> str:
         """The feature map that is compared, or several joined by ``+``."""
@@ -266,7 +271,7 @@ class SynthCP(Synthesiser):
         return {
             **super().card(),
             "gate": self.threshold if self.is_fitted else None,
-            "passes": {"score": self.forward_passes, "assess": 1 if COMPARATOR in told else self.forward_passes},
+            "passes": {"score": self.forward_passes, "assess": self.assess_passes},
             **told,
         }
 
