@@ -87,7 +87,10 @@ def test_masks_without_the_target(detectors, scan, tmp_path, capsys):
         (["scan.nii.gz", "--mask", "flat.nii.gz", "--detector", "synth"], "has shape"),
         (["scan.nii.gz", "--mask", "none.nii.gz", "--detector", "synth"], "does not exist"),
         (["scan.nii.gz", "--mask", "mask.nii.gz", "--detector", "nothing"], "holds no volume.json"),
-        (["scan.nii.gz", "--mask", "mask.nii.gz", "--detector", "synth", "--labels", "1:tumour"], "known label values"),
+        (
+            ["scan.nii.gz", "--mask", "mask.nii.gz", "--detector", "synth", "--labels", "1:organ+3:tumour"],
+            "known label",
+        ),
         (["scan.nii.gz", "--mask", "mask.nii.gz", "--detector", "synth", "--labels", "1:a+2:b"], "name its labels"),
     ],
 )

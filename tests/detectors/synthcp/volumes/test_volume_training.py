@@ -227,28 +227,30 @@ def test_samples_are_those_of_the_cases():
 @pytest.mark.parametrize("dims", [2, 3])
 def test_a_handful_of_cases_is_learned_by_heart(dims):
     torch.manual_seed(0)
-    cases = [cubes(number, missing=missing, size=(4, 16, 16)) for number, missing in enumerate((0.0, 0.25, 0.5, 0.75))]
-    found = bank(cases)
+    size = (4, 32, 16)
+    cases = [cubes(number, missing=missing, size=size) for number, missing in enumerate((0.0, 0.25, 0.5, 0.75))]
+    found = CaseBank(cases, VolumeSetting(CLASSES, ("tumour",), WorkingGrid(size)))
     config = VolumeComparatorConfig(
-        size=(4, 16, 16), dims=dims, branches="image", widths=(8, 8, 16, 16), hidden=8, stem=3, norm="batch"
+        size=size, dims=dims, branches="image", widths=(8, 8, 16, 16), hidden=8, stem=3, norm="group"
     )
     detector = config.detector(found.setting, None)
     module = VolumeComparatorModule(detector, 0.1, OptimiserConfig(steps=0, accelerator="cpu"), 0)
     samples = JudgedRuns(found, dims, 1, "rendering", 4, 0)
     optimiser = torch.optim.Adam(module.trained.parameters(), 5e-3)
     losses = []
-    for step in range(100):
+    for step in range(200):
         parts = [samples[4 * step + place] for place in range(4)]
         loss = module.loss_of({name: torch.stack([part[name] for part in parts]) for name in parts[0]})
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.2 * losses[0]
+    assert losses[-1] < 0.05 * losses[0]
     detector.comparator.eval()
     told = [float(detector.predict(case).failure.class_quality) for case in cases]
     true = [float(found[index][0].dice) for index in range(4)]
-    assert np.abs(np.subtract(told, true)).mean() < 0.1
+    assert np.abs(np.subtract(told, true)).mean() < 0.12  # a constant is 0.2 off
+    assert np.corrcoef(told, true)[0, 1] > 0.9
     assert len(JudgedCases(found)) == 4
 
 

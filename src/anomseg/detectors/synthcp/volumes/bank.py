@@ -219,7 +219,7 @@ class JudgedCases(Dataset[dict[str, Tensor]]):
 
 def _mirrored(sample: dict[str, Tensor], axes: Sequence[int]) -> dict[str, Tensor]:
     """A sample turned over along rows or columns: whether a mask fits its CT does not depend on it."""
-    return {name: part if name == "dice" or not axes else part.flip(axes) for name, part in sample.items()}
+    return {name: part if name == "dice" or not axes else part.flip(list(axes)) for name, part in sample.items()}
 
 
 def _place(rng: np.random.Generator, hit: Tensor) -> int:
