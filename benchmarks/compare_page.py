@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anomseg.compare import Table, table_markdown
-from anomseg.compare.text import RULE, differences_markdown
+from anomseg.compare.text import COST_NOTE, RULE, differences_markdown
 from anomseg.files import write_text
 
 SYSTEMS = {
@@ -29,7 +29,7 @@ def first_part(tables: Sequence[Table], notes: Sequence[str]) -> list[str]:
     lines: list[str] = []
     for table in tables:
         lines += [f"## All systems: {table.title}", "", RULE, ""]
-        for note in notes:
+        for note in [*([COST_NOTE] if any(one["cost"] for one in table.records) else []), *notes]:
             lines += [note, ""]
         lines += table_markdown(table)
         differences = differences_markdown(table)

@@ -128,26 +128,32 @@ def found_entries(folders: Mapping[str, Path], sources: Sequence[Source] = SOURC
                 card=card,
                 folder=run / source.folder,
                 identity=row_identities(record.content)[source.folder],
-                cost=cost_of(card),
+                cost=cost_of(card, own=source.own),
                 note=source.note,
             )
         )
     return entries, missing
 
 
-def cost_of(card: Mapping[str, Any]) -> dict[str, Any] | None:
+def cost_of(card: Mapping[str, Any], *, own: bool = False) -> dict[str, Any] | None:
     """Milliseconds of an image out of the seconds of a run; memory was not measured there.
+
+    Args:
+        card: A result card.
+        own: The pass is that of a network of its own, so that no other row shares it.
 
     Example:
         >>> seconds = {"forward": 2.0, "score": 1.0}
         >>> cost_of({"frames": 4, "seconds": seconds, "detector": {"forward_passes": 1}})["own_ms"]
         250.0
+        >>> cost_of({"frames": 4, "seconds": seconds, "detector": {"forward_passes": 1}}, own=True)["own_ms"]
+        750.0
     """
     seconds, frames = card.get("seconds") or {}, card.get("frames")
     if not frames or not seconds.get("score"):
         return None
-    own, shared = (1000 * seconds.get(key, 0.0) / frames for key in ("score", "forward"))
+    added, network = (1000 * seconds.get(key, 0.0) / frames for key in ("score", "forward"))
     passes = card["detector"]["forward_passes"]
-    shares = bool(passes)
-    return {"own_ms": own, "total_ms": own + shared if shares else own, "shares_pass": shares, "passes": passes,
-            "network_ms": shared, "peak_mib": None}  # fmt: skip
+    total = added + network if passes else added
+    return {"own_ms": total if own else added, "total_ms": total, "shares_pass": bool(passes) and not own,
+            "passes": passes, "network_ms": network, "peak_mib": None}  # fmt: skip

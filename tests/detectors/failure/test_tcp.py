@@ -12,7 +12,7 @@ from anomseg.data import frame_fingerprint, label_space, load_frames
 from anomseg.detectors import create_detector, load_detector
 from anomseg.detectors.failure import TCP
 from anomseg.detectors.failure.tcp_head import TCPHead
-from anomseg.detectors.failure.tcp_stage import NOWHERE, TCPModule
+from anomseg.detectors.failure.tcp_stage import NOWHERE, TCPModule, _at_cells
 from anomseg.errors import CompatibilityError, ConfigError, DataError
 from anomseg.files import write_json
 from anomseg.registry import SEGMENTERS
@@ -95,6 +95,17 @@ def test_loss_is_over_the_cells_whose_class_is_known():
     assert loss.item() == pytest.approx(((guess - torch.tensor([0.25, 1.0])) ** 2).mean().item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("padded", [(48, 64), (44, 64)])
+def test_targets_are_read_at_the_middle_of_cells_that_padding_does_not_move(padded):
+    rows = torch.linspace(-3, 3, 44).view(1, 1, 44, 1).expand(1, 1, 44, 64)  # a logit that rises from row to row
+    logits = F.pad(torch.cat([rows, -rows], 1), (0, 0, 0, padded[0] - 44), value=9.0)
+    seen = SegmentationOutput(torch.zeros(1, 2, 6, 8), (48, 64), (44, 64))
+    found = _at_cells(SegmentationOutput(logits, padded, (44, 64)), seen, (6, 8))
+    middles = torch.tensor([rows[0, 0, row - 1 : row + 1, 0].mean() for row in (4, 12, 20, 28, 36)])
+    assert found.shape == (2, 5, 8)
+    torch.testing.assert_close(found[0], torch.sigmoid(2 * middles)[:, None].expand(5, 8))
+
+
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     root = tmp_path_factory.mktemp("tcp")
@@ -152,11 +163,12 @@ class TestStage:
         logits = scene.output.upsample(scene.output.logits, scene.input_size)
         known = target != NOWHERE
         rows, columns = (int(x.max()) + 1 for x in known.nonzero().T)
-        cells = F.interpolate(logits, (44 // stride, 64 // stride), mode="bilinear", align_corners=False).softmax(1)
         assert (rows, columns) == (44 // stride, 64 // stride)
         row, column = rows - 1, columns // 2
+        below, right = (int((place + 0.5) * stride) for place in (row, column))  # the middle lies between four pixels
+        middle = logits[0, :, below - 1 : below + 1, right - 1 : right + 1].mean((1, 2)).softmax(0)
         label = frame.classes[int((row + 0.5) * stride * 48 / 44), int((column + 0.5) * stride)]
-        assert target[row, column].item() == pytest.approx(cells[0, label, row, column].item(), abs=2e-3)
+        assert target[row, column].item() == pytest.approx(middle[label].item(), abs=1e-3)
 
     def test_targets_are_those_of_the_folds(self, tree):
         write_folds(tree, tree / "folds")

@@ -224,7 +224,7 @@ def _sample(
     features = scene.output.features[feature]
     grid = (features.shape[-2], features.shape[-1])
     truth = targets.at(frame, scene, grid)
-    probabilities = _inside(scene.output if folds is None else folds.output(frame.id), cells_inside(scene.output, grid))
+    probabilities = _at_cells(scene.output if folds is None else folds.output(frame.id), scene.output, grid)
     known = truth != VOID
     guessed = probabilities.gather(0, truth.masked_fill(~known, 0)[None])[0].masked_fill(~known, NOWHERE)
     target = torch.full(grid, NOWHERE)
@@ -232,7 +232,17 @@ def _sample(
     return {FEATURES + feature: features[0], TARGET: target}
 
 
-def _inside(output: SegmentationOutput, cells: tuple[int, int]) -> Tensor:
-    """Probabilities ``(C, *cells)`` of the image without its padding."""
-    whole = output.upsample(output.logits.float(), output.input_size)
-    return F.interpolate(whole, cells, mode="bilinear", align_corners=False).softmax(1)[0].cpu()
+def _at_cells(output: SegmentationOutput, seen: SegmentationOutput, grid: tuple[int, int]) -> Tensor:
+    """Probabilities ``(C, rows, columns)`` at the middle of those cells of a grid that lie inside the image.
+
+    Args:
+        output: The prediction, whose image may have been padded otherwise than for ``seen``.
+        seen: The pass whose padded input the grid divides.
+        grid: Its rows and columns.
+    """
+    whole = output.upsample(output.logits.float(), seen.input_size)
+    below, right = (padded - inside for padded, inside in zip(seen.padded_size, seen.input_size, strict=True))
+    padded = F.pad(whole, (0, right, 0, below), mode="replicate")
+    rows, columns = cells_inside(seen, grid)
+    cells = F.interpolate(padded, grid, mode="bilinear", align_corners=False)[0, :, :rows, :columns]
+    return cells.softmax(0).cpu()

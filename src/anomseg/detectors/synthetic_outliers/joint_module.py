@@ -221,8 +221,9 @@ class JointModule(SegmentationModule):
         """Figures of one clean image; of the first `WATCHED` also what the network makes of samples.
 
         ``val_loss`` is what the network is trained to lower, the divergence on samples included; its parts are
-        ``val_classes`` and ``val_divergence``. ``val_sample_confidence`` and ``val_confidence`` are the mean largest softmax probability on samples and on the
-        clean image, ``val_bits`` and ``val_sample_bits`` the bits per dimension of data and of samples.
+        ``val_classes`` and ``val_divergence``. ``val_sample_confidence`` and ``val_confidence`` are the mean largest
+        softmax probability on samples and on the clean image, ``val_bits`` and ``val_sample_bits`` the bits per
+        dimension of data and of samples.
         """
         super().validation_step(batch, index)
         if index >= WATCHED:
