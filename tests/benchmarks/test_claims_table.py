@@ -164,7 +164,24 @@ def test_the_first_table_is_that_of_a_finished_comparison(table, tmp_path):
     tables, notes = main_tables({}, out)
     assert notes == []
     assert standing(tables) == {
-        "DiCNet": "AP 0.400, works",
-        "k-NN": "AP 0.100, does not work yet: not above prior",
+        "DiCNet": "AP 0.400, above every control",
+        "k-NN": "AP 0.100, not above prior",
     }
     assert "| DiCNet | net | 0.400 |" in "\n".join(first_part(tables, notes))
+
+
+def test_the_time_of_a_network_of_ones_own_is_whole(table):
+    from compare_page import first_part
+    from compare_sources import cost_of
+
+    from anomseg.compare import Table
+
+    card = {"frames": 2, "seconds": {"forward": 1.0, "score": 0.5}, "detector": {"forward_passes": 1}}
+    shared, own = cost_of(card), cost_of(card, own=True)
+    assert (shared["own_ms"], shared["total_ms"], shared["shares_pass"]) == (250.0, 750.0, True)
+    assert (own["own_ms"], own["total_ms"], own["shares_pass"]) == (750.0, 750.0, False)
+    row = {"title": "PAnS", "kind": "method", "network": "its", "own_network": True, "status": "done", "headline": "AP"}
+    row |= {"figures": {"AP": 0.2}, "ci95": {}, "beats_controls": None, "works": None, "differences": {}, "flags": {}}
+    text = "\n".join(first_part([Table("Road", "anomaly", [{**row, "cost": own, "note": ""}])], []))
+    assert "750.0 alone" in text
+    assert "(marked alone)" in text

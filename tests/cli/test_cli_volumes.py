@@ -1,6 +1,7 @@
 """evaluate and predict --task failure of volumes, from the command line."""
 
 import json
+import shutil
 
 import nibabel
 import numpy as np
@@ -57,6 +58,19 @@ def test_evaluate(detectors, tmp_path, capsys):
     assert (tmp_path / "results" / "direct" / "worst.png").is_file()
     assert run(arguments) == 0
     assert run([*arguments, "--seed", "1"]) == 2
+    assert "choose another --out" in capsys.readouterr().err
+
+
+def test_other_masks_are_another_run(detectors, scan, tmp_path, capsys):
+    for folder, name in (("images", "scan"), ("predictions", "mask"), ("labels", "mask")):
+        (tmp_path / "cases" / folder).mkdir(parents=True)
+        shutil.copy(tmp_path / f"{name}.nii.gz", tmp_path / "cases" / folder / "a.nii.gz")
+    arguments = ["evaluate", "--task", "failure", "--benchmark", "nifti:labels=1:organ+2:tumour", "--root", "cases"]
+    arguments += ["--detector", "direct", "--out", "results", "--no-report"]
+    assert run(arguments) == 0
+    assert run(arguments) == 0
+    put(tmp_path / "cases" / "predictions" / "a.nii.gz", np.where(scan == 2, 1, scan).astype(np.uint8))
+    assert run(arguments) == 2
     assert "choose another --out" in capsys.readouterr().err
 
 

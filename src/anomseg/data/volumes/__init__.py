@@ -3,7 +3,7 @@
 from anomseg.data.volumes.case import FOREGROUND, Case, Mask, Volume, with_targets
 from anomseg.data.volumes.catalog import CASES, load_cases
 from anomseg.data.volumes.grid import WorkingGrid, resample
-from anomseg.data.volumes.identity import case_fingerprint
+from anomseg.data.volumes.identity import case_fingerprint, file_fingerprints
 from anomseg.data.volumes.overlap import dice_overlap
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "WorkingGrid",
     "case_fingerprint",
     "dice_overlap",
+    "file_fingerprints",
     "load_cases",
     "resample",
     "with_targets",

@@ -94,15 +94,16 @@ def nifti_case(
     masks: dict[str, Callable[[], Mask] | None] = {
         what: None if path is None else partial(_aligned_mask, path, image, table) for what, path in decode.items()
     }
+    soft = soft if soft is not None and soft.is_file() else None
     return Case(
         name,
         partial(read_volume, image),
         masks["prediction"],
         masks["labels"],
         spacing,
-        meta={"path": str(image)},
+        meta={"path": str(image), "masks": [None if path is None else str(path) for path in (prediction, truth, soft)]},
         classes=classes,
-        soft=None if soft is None or not soft.is_file() else partial(_probabilities, soft, len(classes)),
+        soft=None if soft is None else partial(_probabilities, soft, len(classes)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Identity of cases, by which it is known again what a detector was trained on."""
+"""Identity of cases, by which it is known again what a detector was trained on, and what a result is of."""
 
 from __future__ import annotations
 
@@ -25,3 +25,15 @@ def case_fingerprint(case: Case) -> str:
         return hashlib.sha256(str(identity).encode()).hexdigest()[:16]
     voxels = np.ascontiguousarray(case.image())
     return hashlib.sha256(repr(voxels.shape).encode() + voxels.tobytes()).hexdigest()[:16]
+
+
+def file_fingerprints(case: Case) -> list[str | None]:
+    """Identity of all files of a case: of the image, of predicted and true mask, of probabilities; empty without files.
+
+    Returns:
+        16 hexadecimal digits of each; None for those that are not there.
+    """
+    if not case.meta.get("path"):
+        return []
+    paths = [case.meta["path"], *case.meta.get("masks", ())]
+    return [sha256_of_file(path)[:16] if path and Path(path).is_file() else None for path in paths]

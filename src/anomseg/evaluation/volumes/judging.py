@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from anomseg.data.volumes import Case, case_fingerprint, dice_overlap
+from anomseg.data.volumes import Case, case_fingerprint, dice_overlap, file_fingerprints
 from anomseg.detectors.synthcp.volumes import VolumeDetector
 from anomseg.errors import CompatibilityError, ConfigError, DataError, FrameError
 from anomseg.evaluation.volumes.card import CARD_FILE, finish_cards
@@ -57,7 +57,10 @@ def evaluate_cases(
     out = Path(out)
     overlaps = {name: check_unseen(detector, cases, allow_overlap) for name, detector in detectors.items()}
     _check_targets(detectors)
-    base = {"benchmark": benchmark, "cases": [case.id for case in cases], "seed": seed}
+    base: dict[str, Any] = {"benchmark": benchmark, "cases": [case.id for case in cases], "seed": seed}
+    files = {case.id: found for case in cases if (found := file_fingerprints(case))}
+    if files:  # generated cases are what their benchmark says
+        base["files"] = files
     identities = {
         name: digest({**base, "detector": one.card(), "state": state_hash(one.state())})
         for name, one in detectors.items()
