@@ -152,7 +152,11 @@ def test_stages_refuse_what_does_not_fit(trained, tmp_path):
         ("phantom-direct", {"stages.comparator.module.branches": "both"}, "give module.generator DIR"),
         ("phantom-direct", {"stages.comparator.gives": "generator"}, "gives: detector"),
         ("phantom-direct", {"stages.comparator.module.targets": ["tumor"]}, "did you mean 'tumour'"),
-        ("phantom-direct", {"stages.comparator.module.size": [4, 16, 16]}, "single cell"),
+        (
+            "phantom-direct",
+            {"stages.comparator.module.size": [4, 16, 16], "stages.comparator.module.norm": "group"},
+            "single cell",
+        ),
         ("phantom-direct", {"stages.comparator.data.sources": [{"benchmark": "phantom"}]}, "did you mean 'phantoms'"),
         ("phantom-direct", {"stages.comparator.data.sources": []}, "each name a set of cases"),
         ("phantom-synthcp", {"stages.comparator.takes": []}, "give module.generator DIR"),
