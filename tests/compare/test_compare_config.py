@@ -69,6 +69,17 @@ BAD = {
     "split": ({"benchmark": {"name": "road_anomaly_21", "root": "frames", "split": "tset"}}, "unknown split of road"),
     "size": ({"benchmark": {"name": "road_anomaly_21", "root": "frames", "size": "big"}}, "is not HEIGHTxWIDTH"),
     "titles": ({"benchmark": None, "benchmarks": [{"name": "road_anomaly_21", "root": "frames"}] * 2}, "not both"),
+    "bench option": ({"benchmark": {"name": "road_anomaly_21:a=3", "root": "frames"}}, "unknown option of benchmark"),
+    "held out": (
+        {"benchmark": {"name": "camvid", "root": "frames", "held_out": ["bicylist"]}},
+        "unknown class of camvid 'bicylist': did you mean 'bicyclist'",
+    ),
+    "bands": (
+        {"task": "failure", "benchmark": {"name": "camvid", "root": "frames", "bands": [3]}},
+        "go with task: anomaly only",
+    ),
+    "no network": ({"segmenter": "frames"}, "frames holds no saved network"),
+    "fit split": ({"fit": "road_anomaly_21=frames@trian"}, "unknown split of road_anomaly_21 'trian'"),
     "costs": ({"costs": {"repeats": 0}}, "repeats of costs must be a whole number from 1"),
     "seed": ({"seed": "a"}, "seed must be a whole number from 0"),
     "fit data": ({"fit": "camvid=nowhere@train"}, "with a folder that is there"),

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import yaml
 
-from anomseg.benchmarks import BENCHMARKS, PROTOCOLS
+from anomseg.benchmarks import BENCHMARKS, PROTOCOLS, get_benchmark
 from anomseg.compare.config import TASKS, Bench, CompareConfig, CostRules, FitData
 from anomseg.compare.rows import read_rows
 from anomseg.compare.values import (
@@ -88,6 +88,9 @@ def parse_config(content: Mapping[str, Any], folder: Path, roots: Mapping[str, s
     )
     if config.reference is not None:
         config.row(config.reference)
+    for bench in benches:
+        if task == "failure" and bench.bands:
+            raise ConfigError(f"bands of benchmark {bench.title} are about anomalies and go with task: anomaly only")
     return config
 
 
@@ -119,6 +122,9 @@ def _bench(item: Any, folder: Path, roots: Mapping[str, str]) -> Bench:
     name = text_of(entry.get("name"), "benchmark name")
     if parse_spec(name).name not in BENCHMARKS:
         raise unknown_name("benchmark", parse_spec(name).name, BENCHMARKS.names())
+    spec, held_out = get_benchmark(name).spec, texts(entry.get("held_out"), "held_out")
+    if held_out:
+        spec.anomalous(held_out)  # says which name is unknown
     title = text_of(entry.get("title", parse_spec(name).name), "benchmark title")
     given = roots.get(title, roots.get(parse_spec(name).name))
     root = Path(given) if given else absolute(entry["root"], folder) if entry.get("root") is not None else None
@@ -127,7 +133,7 @@ def _bench(item: Any, folder: Path, roots: Mapping[str, str]) -> Bench:
     if not root.is_dir():
         raise ConfigError(f"benchmark {title}: there is no folder {root}; mend root, or give --root.{title} DIR")
     split = entry.get("split")
-    splits = [one.name for one in dataset_spec(parse_spec(name).name).splits]
+    splits = [one.name for one in spec.splits]
     if split is not None and str(split) not in splits:
         raise unknown_name(f"split of {name}", str(split), splits)
     protocol = text_of(entry.get("protocol", "default"), "protocol")
@@ -141,7 +147,7 @@ def _bench(item: Any, folder: Path, roots: Mapping[str, str]) -> Bench:
         name,
         root,
         str(split) if split is not None else None,
-        texts(entry.get("held_out"), "held_out"),
+        held_out,
         protocol,
         size_of(entry.get("size"), f"size of benchmark {title}"),
         tuple(whole(one, "bands", least=1) for one in listed(entry.get("bands"))),
@@ -165,6 +171,9 @@ def _fit(value: Any, folder: Path, roots: Mapping[str, str]) -> FitData | None:
             raise unknown_name("data set", name, BENCHMARKS.names())
         if place is None or not place.is_dir():
             raise ConfigError(f"fit: {text!r} is not NAME=ROOT[@SPLIT] with a folder that is there")
+        splits = [one.name for one in dataset_spec(name).splits]
+        if split and split not in splits:
+            raise unknown_name(f"split of {name}", split, splits)
         data.append(f"{name}={place}" + (f"@{split}" if split else ""))
     if not data:
         raise ConfigError("fit: no data is named; write fit: {data: camvid=DIR@train}")

@@ -11,6 +11,7 @@ from anomseg.errors import ConfigError, unknown_name
 from anomseg.registry import DETECTORS, SEGMENTERS, parse_spec
 from anomseg.segmenters.base import Size
 from anomseg.segmenters.catalog import why_weightless
+from anomseg.segmenters.saved import is_segmenter_directory
 
 
 def absolute(value: Any, folder: Path) -> Path:
@@ -88,6 +89,8 @@ def checked_segmenter(value: Any, folder: Path) -> str:
         if "/" in text or "\\" in text:
             raise ConfigError(f"segmenter: there is no directory {text}")
         raise unknown_name("segmenter", name, SEGMENTERS.names())
+    if name not in SEGMENTERS and not is_segmenter_directory(text):
+        raise ConfigError(f"segmenter: {text} holds no saved network; give a directory that 'anomseg train' wrote")
     return text
 
 
