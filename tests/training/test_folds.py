@@ -146,6 +146,12 @@ def test_a_network_that_has_seen_what_it_predicts_is_refused(tmp_path):
         stored(tmp_path).output("a")
 
 
+@pytest.mark.parametrize("part", [{"networks": []}, {"networks": [{}]}, {"frames": ["a"]}, {"classes": None}])
+def test_a_damaged_index_is_told(tmp_path, part):
+    with pytest.raises(DataError, match=r"folds\.json is damaged"):
+        stored(tmp_path, **part)
+
+
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     root = tmp_path_factory.mktemp("folds")
@@ -252,6 +258,11 @@ class TestStage:
     def test_more_folds_than_frames_are_told_before_training(self, recipe, tmp_path):
         with pytest.raises(ConfigError, match="cannot be parted"):
             train(recipe, tmp_path / "out", {"stages.folds.module.folds": "9"}, quiet=True)
+
+    def test_a_gap_that_leaves_nothing_to_learn_from_is_told_before_training(self, recipe, tmp_path):
+        with pytest.raises(ConfigError, match="smaller gap"):
+            train(recipe, tmp_path / "out", {"stages.folds.module.gap": "9"}, quiet=True)
+        assert not (tmp_path / "out").exists()
 
 
 class TestCached:

@@ -145,11 +145,15 @@ class Folds:
         if not isinstance(record, dict) or record.get("schema") != SCHEMA:
             raise DataError(f"{self.folder / INDEX} is of another version or damaged; run the folds again")
         self.record: dict[str, Any] = record
-        self.classes: tuple[str, ...] = tuple(record["classes"])
-        self.ids: tuple[str, ...] = tuple(record["frames"])
-        seen = [set(network["seen"]) for network in record["networks"]]
-        for name, entry in record["frames"].items():
-            if name in seen[entry["fold"]]:
+        try:
+            self.classes: tuple[str, ...] = tuple(record["classes"])
+            self.ids: tuple[str, ...] = tuple(record["frames"])
+            seen = [set(network["seen"]) for network in record["networks"]]
+            by_frame = {name: seen[entry["fold"]] for name, entry in record["frames"].items()}
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise DataError(f"{self.folder / INDEX} is damaged; copy it again, or run the folds again") from error
+        for name, seen_by_its_network in by_frame.items():
+            if name in seen_by_its_network:
                 raise DataError(
                     f"{self.folder / INDEX}: frame {name} was predicted by a network that was trained on it"
                 )

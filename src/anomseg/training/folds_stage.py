@@ -86,7 +86,9 @@ class FoldsStage(SegmentationStage):
     def check(self) -> None:
         """Find data and network, and part the frames, before any training starts."""
         super().check()
-        self._plan()
+        plan = self._plan()
+        for fold in range(self.folds.folds):
+            frames_to_learn(plan, fold, self.folds.gap, [str(number) for number in range(len(plan))])
         features = self.data.features_stage
         start = features.module.get("start") if features is not None else None
         if start and not _frozen_encoder(load_segmenter(start)):
