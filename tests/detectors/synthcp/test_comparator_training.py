@@ -276,6 +276,10 @@ class TestStage:
         twice = {"stages.comparator.module.folds": str(tree / "folds")}
         with pytest.raises(ConfigError, match="leave one out"):
             train(tmp_path / "both.yaml", tmp_path / "twice", {**change, **twice}, quiet=True)
+        nowhere = {"stages.comparator.module.generator": str(tmp_path / "nowhere")}
+        with pytest.raises(DataError, match=r"generator\.json"):
+            train(tmp_path / "both.yaml", tmp_path / "early", {**change, **nowhere}, quiet=True)
+        assert not (tmp_path / "early").exists()  # before the folds were trained
 
     @pytest.mark.parametrize(
         ("change", "said"),

@@ -162,12 +162,13 @@ class ComparatorStage:
                 raise ConfigError(f"{self.name} works on {what}: add --stages.{self.name}.module.{option} DIR")
             if given and kind in self._taken:
                 raise ConfigError(f"{self.name}.module.{option}: it takes {self._taken[kind]} already; leave one out")
+        generator = load_generator(self.comparator.generator) if self.comparator.generator else None
         if self.comparator.folds:
             folds = Folds(self.comparator.folds)
             frames, _ = predicted_frames(folds, self.recipe.roots)
             last_part(len(frames), self.comparator.validation)
-            if self.comparator.generator:
-                self._renderer(folds, load_generator(self.comparator.generator))
+            if generator is not None:
+                self._renderer(folds, generator)
         if self.comparator.start:
             self._build(2)
 
