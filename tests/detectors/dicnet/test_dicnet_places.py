@@ -128,6 +128,21 @@ def test_the_score_is_that_of_the_discrepancies_of_the_training_images():
     assert not torch.allclose(found, tiny_dicnet(smooth=3).score(scene))
 
 
+def test_an_image_whose_features_are_not_finite_is_left_out(monkeypatch):
+    detector, whole = tiny_dicnet(by_place=3.0), tiny_dicnet(by_place=3.0)
+    plain = detector.discrepancy
+
+    def broken(scene):
+        found = plain(scene)
+        return torch.full_like(found, torch.nan) if scene.frame_ids == ("frame1",) else found
+
+    monkeypatch.setattr(detector, "discrepancy", broken)
+    detector.fit(None, frames())
+    assert detector.fitted_on["skipped"] == ["frame1"]
+    whole.fit(None, [frame for frame in frames() if frame.id != "frame1"])
+    assert torch.equal(detector.state()["place_mean"], whole.state()["place_mean"])
+
+
 def test_a_fit_leaves_the_networks_and_adds_its_frames():
     detector = tiny_dicnet(by_place=8.0)
     before = {role: network.fingerprint() for role, network in detector.networks().items()}

@@ -16,7 +16,7 @@ from anomseg.detectors.dicnet.target import NORMS, Target, TeacherNorm, distille
 from anomseg.detectors.features import AUTO
 from anomseg.detectors.fitting import FitLog, digest_of
 from anomseg.detectors.options import not_negative, one_of
-from anomseg.errors import CompatibilityError, ConfigError
+from anomseg.errors import CompatibilityError, ConfigError, FrameError
 from anomseg.scores import feature_discrepancy
 from anomseg.scores.discrepancy import DISTANCES, Distance, smoothed, stretched
 from anomseg.segmenters.base import Segmenter, Size
@@ -185,9 +185,11 @@ class DiCNet(Detector):
         moments = PlaceMoments()
 
         def use(frame: Frame, scene: Scene) -> None:
-            del frame
             with torch.no_grad():
-                moments.update(self.discrepancy(scene)[0])
+                found = self.discrepancy(scene)[0]
+            if not bool(found.isfinite().all()):
+                raise FrameError(f"{frame.id}: the networks' features hold values that are not finite")
+            moments.update(found)
 
         log = FitLog(self.registry_name)
         log.run(network, frames, use, size=size, progress=progress)
