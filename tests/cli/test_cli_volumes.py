@@ -124,6 +124,8 @@ def test_what_cannot_be_told(detectors, scan, tmp_path, capsys, more, told):
         (["--task", "failure", "--benchmark", "phantoms", "--detector", "synth", "--root", "x"], "leave --root out"),
         (["--task", "failure", "--benchmark", "nifti", "--detector", "synth"], "give --root"),
         (["--task", "failure", "--benchmark", "phantoms", "--detector", "synth", "--band", "3"], "leave it out"),
+        (["--task", "failure", "--benchmark", "phantoms", "--detector", "synth", "--protocol", "caos"], "leave it out"),
+        (["--task", "failure", "--benchmark", "phantoms", "--detector", "synth", "--device", "cuda"], "the processor"),
         (["--benchmark", "road_anomaly", "--detector", "msp"], "missing: --root"),
     ],
 )

@@ -42,6 +42,11 @@ def evaluate(options: Namespace) -> int:
     for name in ("segmenter", "scores", "shard", "held_out", "band", "open_set_from", "label_values", "layout"):
         if getattr(options, name, None):
             raise ConfigError(f"--{name.replace('_', '-')} does not go with volumes; leave it out")
+    for name, usual in (("protocol", "default"), ("unknown", "void"), ("size", None), ("keep_maps", False)):
+        if getattr(options, name) != usual:
+            raise ConfigError(f"--{name.replace('_', '-')} does not go with volumes; leave it out")
+    if options.device not in ("cpu", "auto"):
+        raise ConfigError(f"volumes are judged on the processor, not on {options.device!r}; leave --device out")
     detectors = _open(options)
     cases = load_cases(options.benchmark, options.root, parts=options.split or "", limit=options.limit)
     out = Path(options.out)

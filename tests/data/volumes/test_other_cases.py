@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from volume_trees import block, decathlon, write
 
 from anomseg.data.volumes import Case, WorkingGrid, dice_overlap, load_cases, resample
+from anomseg.data.volumes import grid as grid_module
 from anomseg.errors import ConfigError, DataError, FrameError
 
 
@@ -100,6 +101,21 @@ def test_resampling_keeps_means_and_size():
     assert resample(values, (6, 16, 4)).shape == (2, 6, 16, 4)
     assert resample(values[:, :1], (4, 8, 10)).shape == (2, 4, 8, 10)
     torch.testing.assert_close(resample(values, (6, 8, 10)), values)
+
+
+def test_a_layout_is_made_class_by_class(monkeypatch):
+    seen = []
+
+    def recorded(values, size):
+        seen.append(len(values))
+        return resample(values, size)
+
+    monkeypatch.setattr(grid_module, "resample", recorded)
+    mask = np.random.default_rng(0).integers(0, 3, (5, 9, 8)).astype(np.uint8)
+    layout = WorkingGrid((2, 12, 4)).layout(mask, (slice(0, 5), slice(0, 9), slice(0, 8)), 3)
+    hot = torch.from_numpy((mask[None] == np.arange(3)[:, None, None, None]).astype(np.float32))
+    assert torch.equal(layout, resample(hot, (2, 12, 4)))
+    assert seen == [1, 1, 1]  # all at once, a whole scan would take gigabytes
 
 
 def test_grid():

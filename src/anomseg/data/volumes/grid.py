@@ -74,9 +74,9 @@ class WorkingGrid:
 
     def layout(self, mask: Mask, box: Box, classes: int) -> Tensor:
         """The region of a mask on the grid: the share of each class, ``(C, D, H, W)`` in [0, 1]."""
-        indices = torch.from_numpy(np.ascontiguousarray(mask[box])).long()
-        hot = F.one_hot(indices, classes).movedim(-1, 0).float()
-        return resample(hot, self.size)
+        indices = torch.from_numpy(np.ascontiguousarray(mask[box]))
+        # Class by class: all at once, a scan of the abdomen would take several gigabytes.
+        return torch.cat([resample((indices == index)[None].float(), self.size) for index in range(classes)])
 
     def mask(self, mask: Mask, box: Box, classes: int) -> Tensor:
         """The region of a mask on the grid: the class with the largest share, int64 ``(D, H, W)``."""
