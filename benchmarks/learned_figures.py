@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from learned_states import (
     judged_limits,
     load_states,
     logistic,
+    mean_difference,
     part_of,
     pooled,
     probability_of,
@@ -56,6 +57,7 @@ def collect(paths: Paths) -> Json:
     """Everything that is finished, ready for JSON."""
     studies = []
     shared: dict[tuple[str, str], dict[str, PerImage]] = {}
+    seeds: dict[tuple[str, str], list[tuple[Json, dict[str, PerImage]]]] = {}
     for one in SETS:
         for seed in one.seeds:
             for bench in one.benches:
@@ -65,7 +67,9 @@ def collect(paths: Paths) -> Json:
                 studies.append(study)
                 kept = {name: state for name, state in states.items() if is_shared(name)}
                 shared.setdefault((one.key, bench.name), kept)
-    found: Json = {"schema": 1, "tier": "cpu", "studies": studies}
+                seeds.setdefault((one.key, bench.name), []).append((study, states))
+    means = [over_seeds(made, shared[key]) for key, made in seeds.items() if len(made) > 1]
+    found: Json = {"schema": 1, "tier": "cpu", "studies": studies, "over_seeds": means}
     clean, costs = paths.work / learned_clean.CLEAN_FILE, paths.work / learned_costs.COSTS_FILE
     if clean.is_file():
         counted = read_json(clean)
@@ -137,6 +141,49 @@ def study_of(
         if method.name in rows
     }
     return study, states
+
+
+def over_seeds(made: Sequence[tuple[Json, Mapping[str, PerImage]]], shared: Mapping[str, PerImage]) -> Json:
+    """One set and benchmark over its seeds: mean differences of what every seed has, and what works in the mean.
+
+    Args:
+        made: The study of each seed with its states by row.
+        shared: States that stand for all seeds.
+    """
+    first = made[0][0]
+    states = [{**shared, **own} for _, own in made]
+    differences = {
+        f"{name} - {other}": mean_difference([one[name] for one in states], [one[other] for one in states])
+        for name, other in pairs()
+        if all(name in study["rows"] for study, _ in made) and all(other in one for one in states)
+    }
+    found: Json = {
+        "set": first["set"],
+        "benchmark": first["benchmark"],
+        "seeds": [study["seed"] for study, _ in made],
+        "differences": differences,
+    }
+    found["works"] = {
+        method.name: works(method.name, found, worst_training([study["rows"][method.name] for study, _ in made]))
+        for method in SCORED
+        if all(method.name in study["rows"] for study, _ in made)
+    }
+    return found
+
+
+def worst_training(rows: Sequence[Json]) -> Json | None:
+    """Of the trainings of all seeds the one whose validation loss fell least; None where one has no record.
+
+    Example:
+        >>> fell, rose = {"validation_loss": [2.0, 1.0]}, {"validation_loss": [2.0, 2.5]}
+        >>> worst_training([{"training": fell}, {"training": rose}])
+        {'validation_loss': [2.0, 2.5]}
+        >>> worst_training([{"training": fell}, {"training": None}])
+    """
+    trainings = [row["training"] for row in rows]
+    if any(one is None or None in one["validation_loss"] for one in trainings):
+        return None
+    return max(trainings, key=lambda one: one["validation_loss"][1] - one["validation_loss"][0])
 
 
 def is_shared(name: str) -> bool:

@@ -15,12 +15,14 @@ from anomseg.evaluation.checkpoint import Checkpoint
 from anomseg.metrics import (
     ImageFigures,
     JudgedImages,
+    PairedDifference,
     PerImage,
     PixelCurve,
     ScoreCounts,
     bootstrap_intervals,
     judged_difference,
     judged_intervals,
+    mean_paired_difference,
     paired_difference,
     probability_figures,
 )
@@ -197,7 +199,15 @@ def brier_gain(frames: PerImage) -> Json:
 
 def difference(first: PerImage, second: PerImage) -> Json:
     """First less second in AP, AUROC and FPR95 on the same frames, with paired intervals."""
-    paired = paired_difference(first, second)
+    return _told(paired_difference(first, second))
+
+
+def mean_difference(firsts: Sequence[PerImage], seconds: Sequence[PerImage]) -> Json:
+    """The mean over seeds of first less second, on the same frames, with paired intervals."""
+    return _told(mean_paired_difference(firsts, seconds))
+
+
+def _told(paired: PairedDifference) -> Json:
     limits = paired.intervals.figures or {}
     return {name: {"value": value, "ci95": list(limits.get(name, ()))} for name, value in paired.difference.items()}
 

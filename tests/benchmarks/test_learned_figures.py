@@ -201,6 +201,34 @@ def test_a_method_that_works_on_every_seed_is_said_to(modules):
     ]  # fmt: skip
 
 
+def test_several_seeds_are_judged_by_their_mean(modules):
+    page, figures = modules["results_learned"], modules["learned_figures"]
+    studies = [{"seed": seed, "works": {"pgan": {"works": bool(seed), "against": []}}} for seed in (0, 1)]
+    studies[0]["works"]["pgan"]["against"] = ["not above chance"]
+    mean = {"works": {"pgan": {"works": True, "against": []}}}
+    assert page.verdict_lines(studies, mean) == [
+        "- pgan **works** here in the mean over seeds (1 of 2 seeds by themselves): seed 0: not above chance."
+    ]
+    mean["works"]["pgan"] = {"works": False, "against": ["not above msp"]}
+    assert page.verdict_lines(studies, mean) == [
+        "- pgan **does not work yet** here (1 of 2 seeds): mean over seeds: not above msp; seed 0: not above chance."
+    ]
+    assert figures.worst_training([{"training": {"validation_loss": [1, None]}}]) is None
+
+
+def test_mean_differences_are_of_what_every_seed_has(modules, measured):
+    figures = modules["learned_figures"]
+    study, states = measured
+    again = {**study, "seed": 1}
+    found = figures.over_seeds([(study, states), (again, states)], {})
+    assert found["seeds"] == [0, 1]
+    assert set(found["differences"]) == set(study["differences"])
+    for name, one in found["differences"].items():
+        assert one["ap"]["value"] == pytest.approx(study["differences"][name]["ap"]["value"])
+    less = {**study, "rows": {name: row for name, row in study["rows"].items() if name != "pans"}}
+    assert not figures.over_seeds([(study, states), (less, states)], {})["differences"]
+
+
 def test_false_alarms_are_counted_at_both_thresholds(modules, finished, monkeypatch):
     paths, one = finished
     clean = modules["learned_clean"]

@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as sk
 
 from anomseg.errors import CompatibilityError, DataError, FrameError
-from anomseg.metrics import PerImage, PixelCurve, bootstrap_intervals, paired_difference
+from anomseg.metrics import PerImage, PixelCurve, bootstrap_intervals, mean_paired_difference, paired_difference
 
 
 def made(groups=6, per_group=3, shift=1.5, seed=0, size=200, clean=()):
@@ -213,6 +213,30 @@ class TestPairedDifference:
         back = paired_difference(second, first, samples=300)
         assert back.difference["ap"] == -got.difference["ap"]
         assert back.intervals.figures["ap"] == pytest.approx([-end for end in got.intervals.figures["ap"][::-1]])
+
+    def test_mean_over_runs(self):
+        rng = np.random.default_rng(3)
+        other = counted(made(groups=8))
+        runs = [
+            counted([(score + scale * rng.normal(size=score.size), *rest) for score, *rest in made(groups=8)])
+            for scale in (0.1, 0.4, 0.2)
+        ]
+        single = [paired_difference(one, other, samples=100) for one in runs]
+        mean = mean_paired_difference(runs, [other] * 3, samples=100)
+        for name, value in mean.difference.items():
+            assert value == pytest.approx(np.mean([one.difference[name] for one in single]))
+        # Nearly the same pixels are scored three times: averaging hides the noise of runs, not that of frames.
+        low, high = mean.intervals.figures["ap"]
+        ends = np.array([one.intervals.figures["ap"] for one in single])
+        assert ends[:, 0].min() <= low < mean.difference["ap"] < high <= ends[:, 1].max()
+        assert mean_paired_difference([runs[0]], [other], samples=100) == single[0]
+
+    def test_mean_over_runs_needs_runs_of_the_same_frames(self):
+        state, fewer = counted(made()), counted(made()[:-1])
+        with pytest.raises(DataError, match="g5_2"):
+            mean_paired_difference([state, fewer], [state, fewer])
+        with pytest.raises(DataError, match="no runs"):
+            mean_paired_difference([], [])
 
     def test_needs_the_same_frames_labels_and_rules(self):
         state = counted(made())

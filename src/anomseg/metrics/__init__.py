@@ -1,6 +1,12 @@
 """Metric states and pure metric functions: exact, additive, in bounded memory."""
 
-from anomseg.metrics.bootstrap import Intervals, PairedDifference, bootstrap_intervals, paired_difference
+from anomseg.metrics.bootstrap import (
+    Intervals,
+    PairedDifference,
+    bootstrap_intervals,
+    mean_paired_difference,
+    paired_difference,
+)
 from anomseg.metrics.border_band import band_label, border_band
 from anomseg.metrics.class_quality import ClassQuality, ClassQualityResult, QualityFigures
 from anomseg.metrics.component import ComponentResult, ComponentScore, component_fractions
@@ -108,6 +114,7 @@ __all__ = [
     "margin_from_counts",
     "margin_thresholds",
     "maximal_detection_margin",
+    "mean_paired_difference",
     "paired_difference",
     "paste_shares",
     "pasted_or_untouched",

@@ -6,6 +6,7 @@ Resamples are evaluated on the per-frame histograms of `PerImage`; the point est
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,22 +106,62 @@ def paired_difference(
     Raises:
         DataError: Frames, groups, pixel counts or rules differ, or there are no anomalous or no inlier pixels.
     """
-    _check_paired(first, second)
-    pair = [(_groups(state), state) for state in (first, second)]
-    count = len(pair[0][0].names)
-    everything = np.ones((1, count))
-    point = [_figures(groups, everything, state) for groups, state in pair]
-    if np.isnan(point[0]["ap"]).any():
+    return mean_paired_difference([first], [second], samples, seed, level)
+
+
+def mean_paired_difference(
+    firsts: Sequence[PerImage], seconds: Sequence[PerImage], samples: int = 1000, seed: int = 0, level: float = 0.95
+) -> PairedDifference:
+    """The mean over runs of one thing, trained with several seeds say, of its differences from others on equal frames.
+
+    Every resample draws the same groups in all runs, so that the interval tells how much the mean depends on the
+    frames; what another choice of seeds would give is not in it.
+
+    Args:
+        firsts: Frames of each run of the one.
+        seconds: Frames of what each of them is compared with; it may be the same each time.
+        samples: Resamples, shared by all.
+        seed: Of the resampling.
+        level: Coverage.
+
+    Returns:
+        The mean of first less second.
+
+    Raises:
+        DataError: There is no run, or frames, groups, pixel counts or rules differ, or there are no anomalous or no
+            inlier pixels.
+
+    Example:
+        >>> from anomseg.metrics import PerImage
+        >>> mean_paired_difference([], [])
+        Traceback (most recent call last):
+        anomseg.errors.DataError: there are no runs to compare
+    """
+    if not firsts:
+        raise DataError("there are no runs to compare")
+    pairs = list(zip(firsts, seconds, strict=True))
+    for first, second in pairs:
+        _check_paired(first, second)
+        _check_paired(firsts[0], first)
+    grouped_pairs = [[(_groups(state), state) for state in pair] for pair in pairs]
+    groups = grouped_pairs[0][0][0]
+    count = len(groups.names)
+
+    def mean(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        total = {name: np.zeros(len(weights)) for name in FIGURES}
+        for pair in grouped_pairs:
+            own, other = (_figures(counts, weights, state) for counts, state in pair)
+            total = {name: total[name] + own[name] - other[name] for name in FIGURES}
+        return {name: values / len(grouped_pairs) for name, values in total.items()}
+
+    point = mean(np.ones((1, count)))
+    if np.isnan(point["ap"]).any():
         raise DataError("no anomalous or no inlier pixels, so there is nothing to compare; check the label table")
-    difference = {name: float(point[0][name][0] - point[1][name][0]) for name in FIGURES}
-    reason = _reason(pair[0][0])
+    difference = {name: float(point[name][0]) for name in FIGURES}
+    reason = _reason(groups)
     if reason:
         return PairedDifference(difference, Intervals(None, reason, level, 0, 0, count))
-    weights = resample_weights(count, samples, seed)
-    values = [_figures(groups, weights, state) for groups, state in pair]
-    return PairedDifference(
-        difference, _intervals({name: values[0][name] - values[1][name] for name in FIGURES}, level, count)
-    )
+    return PairedDifference(difference, _intervals(mean(resample_weights(count, samples, seed)), level, count))
 
 
 def _check_paired(first: PerImage, second: PerImage) -> None:
