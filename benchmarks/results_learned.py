@@ -25,9 +25,9 @@ INTRODUCTION = (
     "on CamVid, over frames elsewhere; differences are paired over the same resamples. A method works on a set where "
     "its AP lies above every control and above the same pipeline untrained, each with the whole interval, and its "
     "validation loss fell. With several seeds that is asked of the mean of their differences, whose interval tells of "
-    "the choice of frames and not of seeds; what single seeds do is told beside it. EFPR and CFPR: false-positive rates "
-    "at 95 % recall over the inliers that the network classifies wrongly and rightly. Seconds a frame: the shared pass, "
-    "and the detector's own beside it, with other work on the machine.",
+    "the choice of frames and not of seeds; what single seeds do is told beside it. EFPR and CFPR: false-positive "
+    "rates at 95 % recall over the inliers that the network classifies wrongly and rightly. Seconds a frame: the "
+    "shared pass, and the detector's own beside it, with other work on the machine.",
 )
 
 
