@@ -13,7 +13,7 @@ from anomseg.errors import ConfigError, unknown_name
 from anomseg.training import recipe_names
 
 Json = Mapping[str, Any]
-NO_RIVAL = "undecided: SynthCP is not built yet"
+NO_RIVAL = "undecided: SynthCP has no figures beside it yet"
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ def test_what_needs_synthcp_is_undecided_and_says_why(answers):
     clean = {"titles": {"idd": "IDD"}, "shares": {"pans": {"idd": {"recall": {"value": 0.25}}}}}
     found = answers.rivals({"costs": costs, "clean": clean})
     assert found[0].why.endswith("threads: 3")
-    assert {one.word for one in found} == {"undecided: SynthCP is not built yet"}
+    assert {one.word for one in found} == {"undecided: SynthCP has no figures beside it yet"}
     assert "2.00 M parameters, 5.0 GFLOPs" in found[0].why
     assert "0.250 of IDD" in found[1].why
     assert {one.why for one in answers.rivals({})} == {"not measured yet"}
