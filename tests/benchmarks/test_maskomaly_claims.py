@@ -24,6 +24,7 @@ def card(profile, ap, above, best=None, **flags):
     return {
         "detector": told,
         "prevalence": 0.1,
+        "frames": 3,
         "pixel": {"ap": ap},
         "pixel_ci95": {"ap": [ap - 0.02, ap + 0.02]},
         "comparison": {
