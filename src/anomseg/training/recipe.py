@@ -49,7 +49,8 @@ class StageConfig:
         data: Options of the data.
         trainer: Options of the optimisation.
         takes: Names of earlier stages whose results it reads.
-        gives: What it writes: ``"segmenter"``, ``"detector"``, ``"features"`` or ``"flow"``.
+        gives: What it writes: ``"segmenter"``, ``"detector"``, ``"features"``, ``"flow"``, ``"generator"`` or
+            ``"folds"``.
     """
 
     name: str
@@ -59,6 +60,29 @@ class StageConfig:
     trainer: Mapping[str, Any]
     takes: tuple[str, ...] = ()
     gives: str = "segmenter"
+
+    def require_gives(self, result: str) -> None:
+        """Refuse a stage that is said to leave something else than its kind does.
+
+        Raises:
+            ConfigError: It gives something else than ``result``.
+
+        Example:
+            >>> StageConfig("draw", "synthesis", {}, {}, {}, gives="flow").require_gives("generator")
+            Traceback (most recent call last):
+            anomseg.errors.ConfigError: draw gives a generator; write gives: generator
+        """
+        if self.gives != result:
+            raise ConfigError(f"{self.name} gives a {result}; write gives: {result}")
+
+    def require_no_takes(self) -> None:
+        """Refuse a stage that is given another's result where its kind reads none.
+
+        Raises:
+            ConfigError: It takes something.
+        """
+        if self.takes:
+            raise ConfigError(f"{self.name} takes no other stage's result; leave takes out")
 
 
 @dataclass(frozen=True)

@@ -41,10 +41,8 @@ class SynthesisStage:
 
     def __init__(self, recipe: Recipe, config: StageConfig) -> None:
         self.recipe, self.name = recipe, config.name
-        if config.gives != GIVES:
-            raise ConfigError(f"{self.name} gives a generator; write gives: {GIVES}")
-        if config.takes:
-            raise ConfigError(f"{self.name} takes no other stage's result; leave takes out")
+        config.require_gives(GIVES)
+        config.require_no_takes()
         self.synthesis = configure(SynthesisConfig, config.module, f"{self.name}.module")
         self.trainer = configure(SynthesisTrainerConfig, config.trainer, f"{self.name}.trainer")
         for key in config.data.get("augment") or {}:

@@ -88,10 +88,8 @@ class FlowStage:
 
     def __init__(self, recipe: Recipe, config: StageConfig) -> None:
         self.recipe, self.name = recipe, config.name
-        if config.gives != GIVES:
-            raise ConfigError(f"{self.name} gives a flow; write gives: {GIVES}")
-        if config.takes:
-            raise ConfigError(f"{self.name} takes no other stage's result; leave takes out")
+        config.require_gives(GIVES)
+        config.require_no_takes()
         self.flow = configure(FlowConfig, config.module, f"{config.name}.module")
         self.data = LabelledData(recipe, config)
         require_inliers(self.data, self.name)

@@ -157,8 +157,7 @@ class VolumeComparatorStage:
 
     def __init__(self, recipe: Recipe, config: StageConfig) -> None:
         self.recipe, self.name = recipe, config.name
-        if config.gives != GIVES:
-            raise ConfigError(f"{self.name} gives a detector; write gives: {GIVES}")
+        config.require_gives(GIVES)
         self.module = configure(VolumeComparatorConfig, config.module, f"{self.name}.module")
         self.optimiser = configure(OptimiserConfig, config.trainer, f"{self.name}.trainer")
         self.data = CaseData(recipe, config, self.module.targets)
