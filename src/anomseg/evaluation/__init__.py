@@ -9,7 +9,7 @@ from anomseg.evaluation.run_folder import RunRecord, read_record
 from anomseg.evaluation.scores_dir import ScoresDirectory
 from anomseg.evaluation.shards import merge
 from anomseg.evaluation.sources import Answer, MapSource, Sample
-from anomseg.evaluation.states import DetectorState
+from anomseg.evaluation.states import DetectorState, load_curve
 from anomseg.evaluation.submission import Submission, submit
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Submission",
     "against_negatives",
     "evaluate",
+    "load_curve",
     "make_plan",
     "merge",
     "open_source",

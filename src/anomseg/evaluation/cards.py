@@ -79,6 +79,7 @@ def anomaly_card(header: Mapping[str, Any], folder: str, state: DetectorState, s
         **probability_part(state, bounded=bool(detector.get("bounded"))),
         **class_parts(state, seed, (header.get("open_set_from") or {}).get(folder)),
         "bands": band_cards(state.bands, seed),
+        "object_sizes": state.sizes.card(state.curve) if state.sizes is not None and result else None,
         **_paste_control(state, seed),
         "parameter_counts": (header.get("parameter_counts") or {}).get(folder),
         "skipped": listed(state.skipped, header["frame_order"]),

@@ -21,6 +21,7 @@ from anomseg.evaluation.failure.state import FailureState
 from anomseg.evaluation.finish import Outcome
 from anomseg.evaluation.halves import second_half
 from anomseg.evaluation.maps import LabelCache, MapCache
+from anomseg.evaluation.object_sizes import ObjectSizes
 from anomseg.evaluation.paste_control import PasteControl
 from anomseg.evaluation.plan import Detectors, Plan, make_plan
 from anomseg.evaluation.progress import Progress, silent
@@ -234,6 +235,7 @@ def _empty_state(plan: Plan, folder: str, memory: int) -> DetectorState:
         no_classes=plan.why_no_classes(folder),
         paste_control=_paste_control(plan, memory),
         bands=[BandState.empty(width, *rules, memory // 4) for width in plan.bands],
+        sizes=ObjectSizes(),
     )
 
 

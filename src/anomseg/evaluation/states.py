@@ -17,6 +17,7 @@ from anomseg.evaluation.checkpoint import Checkpoint
 from anomseg.evaluation.class_state import ClassState
 from anomseg.evaluation.frame_state import FrameState
 from anomseg.evaluation.judging import Judgement
+from anomseg.evaluation.object_sizes import ObjectSizes
 from anomseg.evaluation.paste_control import PasteControl
 from anomseg.evaluation.sources import Answer
 from anomseg.metrics import ComponentScore, PerImage, PixelCurve, PixelResult, count_scores
@@ -46,6 +47,7 @@ class DetectorState:
         no_classes: Why ``classes`` is None.
         paste_control: Pasted inliers beside untouched ones; None where the frames tell of none.
         bands: Figures near the borders of anomalous objects, where the run asks for them.
+        sizes: Figures by the size of objects; None where an earlier version counted the frames.
     """
 
     curve: PixelCurve
@@ -59,6 +61,7 @@ class DetectorState:
     no_classes: str = EARLIER
     paste_control: PasteControl | None = None
     bands: list[BandState] = field(default_factory=list)
+    sizes: ObjectSizes | None = None
     _consistent: bool = field(default=True, repr=False)
     _saved_in: Path | None = field(default=None, repr=False)
     _result: PixelResult | None = field(default=None, repr=False)
@@ -159,6 +162,8 @@ class DetectorState:
             self.paste_control.update(frame, score, label, counts, control)
         for band in self.bands:
             band.update(frame, score, label)
+        if self.sizes is not None:
+            self.sizes.update(score, label)
         self._frames.add(frame.id)
         self.skipped.pop(frame.id, None)
         self._consistent = True
@@ -199,6 +204,9 @@ class DetectorState:
         if any([band.width for band in other.bands] != [band.width for band in self.bands] for other in others):
             raise CompatibilityError("shards with different bands do not merge; evaluate all of them with one --band")
         merged.bands = [band.merge(*(other.bands[row] for other in others)) for row, band in enumerate(self.bands)]
+        sizes = [state.sizes for state in (self, *others) if state.sizes is not None]
+        if len(sizes) == 1 + len(others):
+            merged.sizes = sizes[0].merge(*sizes[1:])
         for state in (self, *others):
             merged.skipped.update(state.skipped)
             merged.dropped |= state.dropped
@@ -225,6 +233,8 @@ class DetectorState:
         of_classes |= self.paste_control.parts() if self.paste_control is not None else {}
         for band in self.bands:
             of_classes |= band.parts()
+        if self.sizes is not None:
+            of_classes["sizes"] = self.sizes.save
         meta["bands"] = [band.width for band in self.bands]
         # The tables are large; the second pass and new skips leave them as they are.
         unchanged = ("pixel", "per_image", "calibration", *of_classes) if self._saved_in == directory else ()
@@ -259,10 +269,26 @@ class DetectorState:
                 str(meta.get("no_classes", EARLIER)),
                 PasteControl.load(paths, memory // 4),
                 [BandState.load(int(width), paths, memory // 4) for width in meta.get("bands", [])],
+                ObjectSizes.load(paths["sizes"]) if "sizes" in paths else None,
                 _saved_in=directory,
             )
         except KeyError as error:
             raise DataError(f"{directory / FOLDER} lacks {error}; give --overwrite to start anew") from error
+
+
+def load_curve(directory: Path, memory: int = MEMORY) -> PixelCurve | None:
+    """The pooled curve alone of what `DetectorState.save` wrote into a detector's folder; None where there is none.
+
+    Args:
+        directory: The detector's folder.
+        memory: Bytes that inlier counts may take in memory.
+
+    Raises:
+        DataError: A file is missing or damaged.
+        CompatibilityError: A later version wrote it.
+    """
+    found = Checkpoint(directory / FOLDER).read()
+    return PixelCurve.load(found[1]["pixel"], memory) if found is not None and "pixel" in found[1] else None
 
 
 def memory_each(detectors: int) -> int:
