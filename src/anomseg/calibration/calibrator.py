@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 
+from anomseg.calibration.conformal import check_units
+from anomseg.calibration.frame_scores import FrameScores, form_units
 from anomseg.calibration.statistics import ScoreStatistics
 from anomseg.calibration.tail import TailScale, check_decades
+from anomseg.calibration.thresholds import ThresholdRule, find_threshold, threshold_notes
 from anomseg.detectors import Detector, Progress, SavedCalibration, anomaly_maps, network_of, segmenter_matches
 from anomseg.detectors.fitting import FitLog, source_of
 from anomseg.detectors.seeding import frame_randomness
 from anomseg.errors import CompatibilityError, DataError, FrameError
+from anomseg.metrics import PixelCurve
 from anomseg.segmenters import Scene, Segmenter
 from anomseg.segmenters.base import Size
 from anomseg.types import INLIER, VOID, Frame
@@ -27,6 +31,7 @@ def calibrate_detector(
     frames: Iterable[Frame],
     *,
     decades: float = 6.0,
+    rule: ThresholdRule | None = None,
     size: Size | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -41,6 +46,7 @@ def calibrate_detector(
         segmenter: The network; None for a detector that needs none or carries its own.
         frames: In-distribution frames, read once; those that cannot be used are skipped and recorded.
         decades: Powers of ten of the false-alarm rate between 0 and 1 of the calibrated score.
+        rule: Also store a threshold found by this rule, on the detector's own scores.
         size: Working size ``(height, width)`` that overrides the segmenter's.
         seed: Of detectors that sample.
         progress: Called after each frame.
@@ -51,7 +57,8 @@ def calibrate_detector(
     Raises:
         CompatibilityError: The detector has not been fitted, or was fitted on another network.
         ConfigError: The number of decades is out of range.
-        DataError: No frame could be used.
+        DataError: No frame could be used, or the frames are too few for the rule's risk; the detector then carries no
+            calibration.
     """
     check_decades(decades)
     detector.require_fitted()
@@ -59,11 +66,16 @@ def calibrate_detector(
     needs = detector.needs(network)
     if needs.forward and network is None:
         raise CompatibilityError(f"{detector.registry_name} scores the output of a network; give --segmenter")
+    if rule is not None and rule.rule == "conformal" and isinstance(frames, Sequence):
+        # Known before hours of scoring; frames that are skipped are noticed after it.
+        names = [frame.id for frame in frames]
+        check_units(form_units(names, [frame.group for frame in frames], rule.block), rule.risk or 0.0, rule.block)
     detector.calibration = None
     mismatch = segmenter_matches(detector, network, size)
     if mismatch is not None:
         raise CompatibilityError(mismatch)
     statistics, log = ScoreStatistics(), FitLog(detector.registry_name)
+    by_frame, curve = FrameScores(), PixelCurve()
 
     def count(frame: Frame, scene: Scene) -> None:
         parameter = next(network.parameters(), None) if network is not None else None
@@ -72,7 +84,12 @@ def calibrate_detector(
         with frame_randomness(seed, frame.id, device):
             score = anomaly_maps(detector, scene)[0].numpy()
         # Numbered frames of two data sets may share a name.
-        statistics.update(score, valid, f"{source_of(frame)}/{frame.id}")
+        name = f"{source_of(frame)}/{frame.id}"
+        statistics.update(score, valid, name)
+        if rule is not None and rule.rule == "conformal":
+            by_frame.update(score, valid, name, f"{source_of(frame)}/{frame.group}" if frame.group else "")
+        if rule is not None and rule.rule == "best_f1" and frame.has_label:
+            curve.update(score, frame.label, name)
 
     if network is not None:
         network.eval()
@@ -81,6 +98,7 @@ def calibrate_detector(
     if size is not None and about["segmenter"] is not None:
         about["segmenter"]["size"] = list(size)
     scale = statistics.scale(decades)
+    threshold = None if rule is None else find_threshold(rule, statistics, by_frame, curve)
     seen = frozenset((detector.fitted_on or {}).get("fingerprints", ()))
     content: dict[str, Any] = {
         "kind": KIND,
@@ -90,6 +108,7 @@ def calibrate_detector(
         "table_sha256": scale.sha256,
         "detector": _identity(detector),
         "frames_fitted_on": len(seen & set(about["fingerprints"])),
+        **({} if threshold is None else {"threshold": threshold}),
         **about,
     }
     detector.calibration = SavedCalibration(content, scale.tensors())
@@ -163,4 +182,4 @@ def notes_on(calibration: SavedCalibration) -> list[str]:
             f"{content['pixels']} calibration pixels cannot tell rates of 1 in 10^{decades:g}: no score reaches a "
             f"calibrated threshold above {content['reach']:.3f}; calibrate on more frames"
         )
-    return notes
+    return [*notes, *threshold_notes(content["threshold"])] if "threshold" in content else notes

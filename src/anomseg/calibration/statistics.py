@@ -102,6 +102,10 @@ class ScoreStatistics:
             done, counted = last, int(upto[-1])
         return scores_of_keys(found)
 
+    def at_or_above(self, threshold: float) -> int:
+        """How many counted pixels score at least ``threshold``."""
+        return int(self._counts.count_at([threshold])[0])
+
     def scale(self, decades: float = 6.0) -> TailScale:
         """The tail scale of these scores; equal to the last bit whatever the order or the merging of frames.
 

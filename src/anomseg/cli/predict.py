@@ -51,7 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=float,
         default=None,
         help="scores at or above it are anomalous (or wrong): writes a mask, and of anomalies a picture of classes and "
-        "anomaly in one",
+        "anomaly in one; where not given, the one that 'anomseg calibrate --rule' stored with the detector, if any",
     )
     parser.add_argument(
         "--false-alarms",
@@ -87,7 +87,13 @@ def run(options: Namespace) -> int:
     from anomseg.cli.volumes import names_volumes
     from anomseg.cli.volumes import predict as predict_volume
     from anomseg.detectors import network_of, segmenter_matches
-    from anomseg.inference import predict_to_directory, quality_text, read_quality, threshold_at_false_alarms
+    from anomseg.inference import (
+        predict_to_directory,
+        quality_text,
+        read_quality,
+        threshold_at_false_alarms,
+        threshold_of,
+    )
 
     if options.mask is not None or names_volumes(options.inputs):
         return predict_volume(options)
@@ -111,6 +117,9 @@ def run(options: Namespace) -> int:
                 f"{name}: threshold {threshold:g} for a share of false alarms of {options.false_alarms:g}",
                 options.quiet,
             )
+        stored = threshold_of(detector) if threshold is None and options.task == "anomaly" else None
+        if stored is not None:
+            say(f"{name}: stored threshold {stored[0]:g} by {stored[1].title}: {stored[1].told}", options.quiet)
         with Progress(f"predicting with {name}", options.quiet) as progress:
             summary = predict_to_directory(
                 options.inputs,

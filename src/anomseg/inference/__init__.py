@@ -17,7 +17,7 @@ from anomseg.inference.predictor import Predictor
 from anomseg.inference.quality_table import QualityRow, quality_text, read_quality, write_quality
 from anomseg.inference.readers import read_map
 from anomseg.inference.roi import Roi, load_roi
-from anomseg.inference.thresholds import threshold_at_false_alarms
+from anomseg.inference.thresholds import threshold_at_false_alarms, threshold_of
 from anomseg.inference.writers import write_hdf5, write_mask, write_npy, write_picture, write_segmentation
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "read_quality",
     "score_range",
     "threshold_at_false_alarms",
+    "threshold_of",
     "write_hdf5",
     "write_mask",
     "write_npy",

@@ -26,6 +26,7 @@ from anomseg.inference.quality_table import read_quality, write_quality
 from anomseg.inference.roi import load_roi
 from anomseg.inference.sources import ImageLike, Source, sources_of
 from anomseg.inference.tasks import Task, make_predictor
+from anomseg.inference.thresholds import threshold_of
 from anomseg.inference.writers import MapDtype
 from anomseg.segmenters.base import Segmenter, Size
 
@@ -110,7 +111,8 @@ def predict_to_directory(
         out: Folder of the results, made if missing; images in it are never taken for inputs.
         formats: Any of png, npy, hdf5; see `Prediction.save`.
         dtype: Of the ``npy`` maps.
-        threshold: Score from which a pixel counts as anomalous.
+        threshold: Score from which a pixel counts as anomalous; the one stored with the detector where not given, if
+            there is any.
         roi: Mask file or array; scores count where it is non-zero.
         batch_size: Images scored together, where consecutive ones share a working size.
         on_progress: Called after each image.
@@ -133,7 +135,11 @@ def predict_to_directory(
         CompatibilityError: The detector does not fit the segmenter.
         KeyboardInterrupt: The user stopped it; what was finished is kept.
     """
-    outputs = Outputs(tuple(formats), dtype, threshold, range)
+    stored = threshold_of(detector, calibrated=calibrated) if threshold is None and task == "anomaly" else None
+    if stored is None:
+        outputs = Outputs(tuple(formats), dtype, threshold, range)
+    else:
+        outputs = Outputs(tuple(formats), dtype, stored[0], range, stored[1].title)
     if batch_size < 1:
         raise ConfigError(f"batch size {batch_size} is not positive; use 1 or more")
     started = time.perf_counter()

@@ -24,6 +24,7 @@ class Outputs:
         dtype: Of the ``npy`` maps; ``hdf5`` is float16, as its readers expect.
         threshold: Score from which a pixel counts as anomalous; None writes no mask.
         range: Scores at both ends of the overlay's colours; None takes each map's own.
+        threshold_rule: How the threshold was found, where it is one that the detector carries.
 
     Raises:
         ConfigError: A format or number type is unknown, there is no format, or the range is empty.
@@ -33,6 +34,7 @@ class Outputs:
     dtype: MapDtype = "float32"
     threshold: float | None = None
     range: Range | None = None
+    threshold_rule: str | None = None
 
     def __post_init__(self) -> None:
         if not self.formats:
@@ -61,6 +63,8 @@ class Outputs:
             "dtype": {name: types[name] for name in names if name in types},
             "threshold": self.threshold,
             "range": list(self.range) if self.range is not None else None,
+            # What is not asked for leaves no trace, so that results of before keep their fingerprint.
+            **({} if self.threshold_rule is None else {"threshold_rule": self.threshold_rule}),
         }
 
     def fingerprint(self, provenance: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from anomseg.inference.prediction import Prediction
 from anomseg.inference.provenance import SIGN
 from anomseg.inference.roi import Roi, confine
 from anomseg.inference.sources import Source
+from anomseg.inference.thresholds import threshold_of
 from anomseg.segmenters.base import Segmenter, Size
 from anomseg.segmenters.scene import Scene
 from anomseg.types import UInt8Array
@@ -37,6 +38,7 @@ class Predictor(ImagePredictor[np.ndarray, Prediction]):
         pictures: Also keep the pictures that the detector has.
         calibrated: Bring scores to the scale of the detector's calibration, in [0, 1).
         threshold: Score from which a pixel is an anomaly, for the predictions to remember; no result depends on it.
+            The one stored with the detector where not given, if there is any.
 
     Raises:
         CompatibilityError: The detector needs what the segmenter lacks, has not been fitted, or carries no
@@ -68,7 +70,8 @@ class Predictor(ImagePredictor[np.ndarray, Prediction]):
             segmentation=segmentation,
             pictures=pictures,
         )
-        self.threshold = threshold
+        stored = threshold_of(detector, calibrated=calibrated) if threshold is None else None
+        self.threshold = threshold if stored is None else stored[0]
         self.scale = calibration_of(detector) if calibrated else None
         if calibrated and self.scale is None:
             raise CompatibilityError(

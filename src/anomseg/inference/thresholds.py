@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from anomseg.calibration import LEVELS, calibration_of
+import numpy as np
+
+from anomseg.calibration import LEVELS, StoredThreshold, calibration_of, stored_threshold
 from anomseg.detectors.base import Detector
 from anomseg.errors import CompatibilityError, ConfigError
 
@@ -37,3 +39,25 @@ def threshold_at_false_alarms(detector: Detector, rate: float, *, calibrated: bo
             f"{scale.false_alarm_rate(scale.reach):.2g} can be asked for"
         )
     return value if calibrated else float(scale.threshold(value))
+
+
+def threshold_of(detector: Detector, *, calibrated: bool = False) -> tuple[float, StoredThreshold] | None:
+    """The threshold that `anomseg calibrate --rule` stored with a detector; None where there is none.
+
+    Args:
+        detector: Any detector.
+        calibrated: The threshold is for calibrated scores; else for the detector's own.
+
+    Returns:
+        The threshold, and how it was found.
+
+    Raises:
+        CompatibilityError: The detector was changed since it was calibrated.
+        DataError: What is stored is damaged.
+    """
+    stored = stored_threshold(detector.calibration)
+    scale = calibration_of(detector) if stored is not None else None
+    if stored is None or scale is None:
+        return None
+    # The scale never falls, so every score that reaches the threshold still does.
+    return (float(scale(np.float32(stored.value))) if calibrated else stored.value), stored
