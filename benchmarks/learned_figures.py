@@ -46,7 +46,7 @@ from learned_states import (
 from results_plan import CONTROLS
 
 from anomseg.files import read_json
-from anomseg.metrics import JudgedImages, PerImage
+from anomseg.metrics import JudgedImages, PerImage, Resamples, resampled
 
 Json = dict[str, Any]
 FIGURES_FILE = "figures.json"
@@ -56,18 +56,18 @@ ALL_CONTROLS = (*CONTROLS, "position_prior-fitted")
 def collect(paths: Paths) -> Json:
     """Everything that is finished, ready for JSON."""
     studies = []
-    shared: dict[tuple[str, str], dict[str, PerImage]] = {}
-    seeds: dict[tuple[str, str], list[tuple[Json, dict[str, PerImage]]]] = {}
+    shared: dict[tuple[str, str], dict[str, Resamples]] = {}
+    seeds: dict[tuple[str, str], list[tuple[Json, dict[str, Resamples]]]] = {}
     for one in SETS:
         for seed in one.seeds:
             for bench in one.benches:
-                study, states = study_of(one, seed, bench, paths, shared.get((one.key, bench.name), {}))
+                study, drawn = study_of(one, seed, bench, paths, shared.get((one.key, bench.name), {}))
                 if study is None:
                     continue
                 studies.append(study)
-                kept = {name: state for name, state in states.items() if is_shared(name)}
+                kept = {name: resamples for name, resamples in drawn.items() if is_shared(name)}
                 shared.setdefault((one.key, bench.name), kept)
-                seeds.setdefault((one.key, bench.name), []).append((study, states))
+                seeds.setdefault((one.key, bench.name), []).append((study, drawn))
     means = [over_seeds(made, shared[key]) for key, made in seeds.items() if len(made) > 1]
     found: Json = {"schema": 1, "tier": "cpu", "studies": studies, "over_seeds": means}
     clean, costs = paths.work / learned_clean.CLEAN_FILE, paths.work / learned_costs.COSTS_FILE
@@ -82,19 +82,20 @@ def collect(paths: Paths) -> Json:
 
 
 def study_of(
-    one: TrainingSet, seed: int, bench: Bench, paths: Paths, shared: Mapping[str, PerImage]
-) -> tuple[Json | None, dict[str, PerImage]]:
-    """One set, seed and benchmark: figures of all rows that are finished, and their states by row.
+    one: TrainingSet, seed: int, bench: Bench, paths: Paths, shared: Mapping[str, Resamples]
+) -> tuple[Json | None, dict[str, Resamples]]:
+    """One set, seed and benchmark: figures of all rows that are finished, and their resamples by row.
 
     Args:
         one: The set.
         seed: The seed.
         bench: The benchmark.
         paths: Where things lie.
-        shared: States that were evaluated with another seed: of what does not depend on it, and the untrained.
+        shared: Resamples of what was evaluated with another seed: of what does not depend on it, and the untrained.
     """
     rows: Json = {}
-    states: dict[str, PerImage] = {}
+    drawn: dict[str, Resamples] = {}
+    videos: list[bool] = []
     cards: dict[str, Json] = {}
     judged: dict[str, JudgedImages] = {}
     for network in ("host", KEPT, OTHER, LATER, PLACED):
@@ -105,16 +106,18 @@ def study_of(
             if cards[name].get("detector") is None:
                 continue
             frames, images = load_states(path.parent)
-            states[name] = in_blocks(frames)
+            state = in_blocks(frames)
+            drawn[name] = resampled(state)
+            videos.append(is_video(state))
             if images is not None:
                 judged[name] = judged_in_blocks(images)
-            rows[name] = row_of(name, cards[name], states[name], judged.get(name))
+            rows[name] = row_of(name, cards[name], state, drawn[name], judged.get(name))
     if not rows:
         return None, {}
     for name in rows:
         rows[name]["miou"] = closed_miou(one, seed, name, cards[name], paths)
         rows[name]["training"] = training_of(paths.method(one, seed, ALL_VARIANTS.get(name, (name,))[0]))
-    every = {**shared, **states}
+    every = {**shared, **drawn}
     study: Json = {
         "set": one.key,
         "title": one.title,
@@ -122,12 +125,12 @@ def study_of(
         "benchmark": bench.name,
         "held_out": list(one.held_out),
         "frames": next(iter(rows.values()))["frames"],
-        "blocks": any(is_video(state) for state in states.values()),
+        "blocks": any(videos),
         "rows": rows,
         "differences": {
             f"{first} - {second}": difference(every[first], every[second])
             for first, second in pairs()
-            if first in states and second in every
+            if first in drawn and second in every
         },
         "judged": {
             f"{first} - {second}": judged_gap(judged[first], judged[second])
@@ -140,15 +143,15 @@ def study_of(
         for method in SCORED
         if method.name in rows
     }
-    return study, states
+    return study, drawn
 
 
-def over_seeds(made: Sequence[tuple[Json, Mapping[str, PerImage]]], shared: Mapping[str, PerImage]) -> Json:
+def over_seeds(made: Sequence[tuple[Json, Mapping[str, Resamples]]], shared: Mapping[str, Resamples]) -> Json:
     """One set and benchmark over its seeds: mean differences of what every seed has, and what works in the mean.
 
     Args:
-        made: The study of each seed with its states by row.
-        shared: States that stand for all seeds.
+        made: The study of each seed with its resamples by row.
+        shared: Those that stand for all seeds.
     """
     first = made[0][0]
     states = [{**shared, **own} for _, own in made]
@@ -218,7 +221,7 @@ def pairs() -> list[tuple[str, str]]:
     return found
 
 
-def row_of(name: str, card: Mapping[str, Any], state: PerImage, judged: JudgedImages | None) -> Json:
+def row_of(name: str, card: Mapping[str, Any], state: PerImage, drawn: Resamples, judged: JudgedImages | None) -> Json:
     """Figures of one detector on one benchmark."""
     seconds, frames = card.get("seconds") or {}, card["frames"]
     return {
@@ -226,7 +229,7 @@ def row_of(name: str, card: Mapping[str, Any], state: PerImage, judged: JudgedIm
         "frames": frames,
         "prevalence": card["prevalence"],
         "pixel": card["pixel"],
-        **intervals_of(state),
+        **intervals_of(drawn),
         "errors": error_rates(card["misclassified"], judged) if judged is not None else None,
         "probability": probability_part(card, state),
         "own_segmentation": card.get("own_segmentation"),

@@ -18,6 +18,7 @@ from anomseg.metrics import (
     PairedDifference,
     PerImage,
     PixelCurve,
+    Resamples,
     ScoreCounts,
     bootstrap_intervals,
     judged_difference,
@@ -126,7 +127,7 @@ def pooled(frames: PerImage) -> Json:
     }
 
 
-def intervals_of(frames: PerImage) -> Json:
+def intervals_of(frames: PerImage | Resamples) -> Json:
     """Intervals of the pooled figures, empty where there are none, and over how many groups."""
     found = bootstrap_intervals(frames)
     return {"ci95": {name: list(limits) for name, limits in (found.figures or {}).items()}, "groups": found.groups}
@@ -197,12 +198,12 @@ def brier_gain(frames: PerImage) -> Json:
     return {"value": value, "ci95": [float(one) for one in np.quantile(gain(drawn), [0.025, 0.975])]}
 
 
-def difference(first: PerImage, second: PerImage) -> Json:
+def difference(first: PerImage | Resamples, second: PerImage | Resamples) -> Json:
     """First less second in AP, AUROC and FPR95 on the same frames, with paired intervals."""
     return _told(paired_difference(first, second))
 
 
-def mean_difference(firsts: Sequence[PerImage], seconds: Sequence[PerImage]) -> Json:
+def mean_difference(firsts: Sequence[Resamples], seconds: Sequence[Resamples]) -> Json:
     """The mean over seeds of first less second, on the same frames, with paired intervals."""
     return _told(mean_paired_difference(firsts, seconds))
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import learned_figures
 from learned_costs import split_counts
 from learned_figures import ALL_CONTROLS
-from learned_states import difference, in_blocks, intervals_of, is_video, load_states, part_of, pooled, sequences
+from learned_states import (
+    difference,
+    in_blocks,
+    intervals_of,
+    is_video,
+    load_states,
+    mean_difference,
+    part_of,
+    pooled,
+    sequences,
+)
 from outliers_plan import FLOW, OF_NETWORKS, SEEDS
 from outliers_sets import (
     BAND,
@@ -30,7 +40,7 @@ from outliers_states import band_state, control_state, paste_gap
 from results_plan import CONTROLS
 
 from anomseg.files import read_json
-from anomseg.metrics import PerImage
+from anomseg.metrics import PerImage, Resamples, resampled
 
 Json = dict[str, Any]
 FIGURES_FILE = "figures.json"
@@ -40,52 +50,61 @@ STAGE_OF = {version.name: version.stage for version in VERSIONS}
 
 def collect(paths: Paths) -> Json:
     """Everything that is finished, ready for JSON."""
-    studies = []
+    studies, means = [], []
     for one in SETS:
         for bench in one.benches:
-            shared: dict[str, PerImage] = {}
+            shared: dict[str, Resamples] = {}
+            made = []
             for seed in SEEDS:
-                study = study_of(one, seed, bench, paths, shared)
+                study, drawn = study_of(one, seed, bench, paths, shared)
                 if study is not None:
-                    studies.append(study)
-    return {"schema": 1, "tier": "cpu", "studies": studies}
+                    made.append((study, drawn))
+            studies += [study for study, _ in made]
+            if len(made) > 1:
+                means.append(over_seeds(made, shared))
+    return {"schema": 1, "tier": "cpu", "studies": studies, "over_seeds": means}
 
 
-def study_of(one: TrainingSet, seed: int, bench: Bench, paths: Paths, shared: dict[str, PerImage]) -> Json | None:
-    """One set, seed and benchmark: figures of all rows that are finished.
+def study_of(
+    one: TrainingSet, seed: int, bench: Bench, paths: Paths, shared: dict[str, Resamples]
+) -> tuple[Json | None, dict[str, Resamples]]:
+    """One set, seed and benchmark: figures of all rows that are finished, and their resamples by row.
 
     Args:
         one: The set.
         seed: The seed.
         bench: The benchmark.
         paths: Where things lie.
-        shared: States of what does not depend on the seed, by row; the first seed fills it.
+        shared: Resamples of what does not depend on the seed, by row; the first seed fills it.
     """
     rows: Json = {}
-    states: dict[str, PerImage] = {}
+    drawn: dict[str, Resamples] = {}
     bands: dict[str, PerImage] = {}
+    videos = []
     for network in ("host", *networks(seed)):
         for path in sorted(paths.run(one, seed, bench.name, network).glob("*/metrics.json")):
             card = read_json(path)
             if card.get("detector") is None:
                 continue
             name = row_name(path.parent.name, network, card["detector"])
-            states[name] = in_blocks(load_states(path.parent)[0])
-            rows[name] = row_of(name, card, states[name])
+            state = in_blocks(load_states(path.parent)[0])
+            drawn[name] = resampled(state)
+            videos.append(is_video(state))
+            rows[name] = row_of(name, card, drawn[name])
             rows[name]["miou"] = closed_miou(one, seed, network, card, paths)
             rows[name]["training"] = training_of(paths.version(one, seed, network), STAGE_OF.get(network, ""))
-            rows[name]["parts"] = parts_of(states[name]) if seed == SEEDS[0] else {}
+            rows[name]["parts"] = parts_of(state) if seed == SEEDS[0] else {}
             band, control = band_state(path.parent, BAND), control_state(path.parent)
             if band is not None:
                 bands[name] = band
                 rows[name]["band"] = {**pooled(band), **intervals_of(band)}
             rows[name]["paste_control"] = paste_gap(control) if control is not None else None
     if not rows:
-        return None
-    for name, state in states.items():
+        return None, {}
+    for name, resamples in drawn.items():
         if is_shared(name):
-            shared.setdefault(name, state)
-    every = {**shared, **states}
+            shared.setdefault(name, resamples)
+    every = {**shared, **drawn}
     study: Json = {
         "set": one.key,
         "title": one.title,
@@ -93,11 +112,11 @@ def study_of(one: TrainingSet, seed: int, bench: Bench, paths: Paths, shared: di
         "bench": bench.name,
         "held_out": list(one.held_out),
         "frames": next(iter(rows.values()))["frames"],
-        "blocks": any(is_video(state) for state in states.values()),
+        "blocks": any(videos),
         "rows": rows,
         "differences": {
-            f"{first} - {second}": difference(states[first], every[second])
-            for first in sorted((LEARNED | {LIKELIHOOD}) & set(states))
+            f"{first} - {second}": difference(drawn[first], every[second])
+            for first in sorted((LEARNED | {LIKELIHOOD}) & set(drawn))
             for second in rivals(first)
             if second in every
         },
@@ -108,7 +127,40 @@ def study_of(one: TrainingSet, seed: int, bench: Bench, paths: Paths, shared: di
         },
     }
     study["works"] = {name: works(name, study) for name in sorted(LEARNED & set(rows))}
-    return study
+    return study, drawn
+
+
+def over_seeds(made: Sequence[tuple[Json, Mapping[str, Resamples]]], shared: Mapping[str, Resamples]) -> Json:
+    """One set and benchmark over its seeds: mean differences of what every seed has, and what works in the mean.
+
+    Args:
+        made: The study of each seed with its resamples by row.
+        shared: Those that stand for all seeds.
+    """
+    first = made[0][0]
+    states = [{**shared, **own} for _, own in made]
+    names = sorted(LEARNED.intersection(*(set(study["rows"]) for study, _ in made)))
+    found: Json = {
+        "set": first["set"],
+        "bench": first["bench"],
+        "seeds": [study["seed"] for study, _ in made],
+        "differences": {
+            f"{name} - {other}": mean_difference([one[name] for one in states], [one[other] for one in states])
+            for name in names
+            for other in rivals(name)
+            if all(other in one for one in states)
+        },
+    }
+    found["works"] = {
+        name: learned_figures.works(
+            name,
+            found,
+            learned_figures.worst_training([study["rows"][name] for study, _ in made]),
+            bare_of(base_of(name)),
+        )
+        for name in names
+    }
+    return found
 
 
 def networks(seed: int) -> list[str]:
@@ -207,7 +259,7 @@ def is_shared(name: str) -> bool:
     return plain or name.endswith(f"-{UNTRAINED}")
 
 
-def row_of(name: str, card: Mapping[str, Any], state: PerImage) -> Json:
+def row_of(name: str, card: Mapping[str, Any], drawn: Resamples) -> Json:
     """Figures of one detector on one benchmark."""
     seconds, frames = card.get("seconds") or {}, card["frames"]
     return {
@@ -215,7 +267,7 @@ def row_of(name: str, card: Mapping[str, Any], state: PerImage) -> Json:
         "frames": frames,
         "prevalence": card["prevalence"],
         "pixel": card["pixel"],
-        **intervals_of(state),
+        **intervals_of(drawn),
         "open_set": card.get("open_set"),
         "parameters": split_counts(card["parameter_counts"]),
         "seconds": {kind: seconds.get(key, 0.0) / frames for kind, key in (("pass", "forward"), ("own", "score"))},

@@ -50,7 +50,9 @@ def section(figures: Json) -> list[str]:
         lines += [text, ""]
     studies = figures["studies"]
     for key in dict.fromkeys((one["set"], one["bench"]) for one in studies):
-        lines += study_section([one for one in studies if (one["set"], one["bench"]) == key])
+        own = [one for one in studies if (one["set"], one["bench"]) == key]
+        means = (one for one in figures.get("over_seeds", ()) if (one["set"], one["bench"]) == key)
+        lines += study_section(own, next(means, None))
     rows = [[f"`{name}`", "not run"] for name in PUBLISHED]
     return [
         *lines,
@@ -60,8 +62,13 @@ def section(figures: Json) -> list[str]:
     ]
 
 
-def study_section(studies: Sequence[Json]) -> list[str]:
-    """One set and benchmark over its seeds."""
+def study_section(studies: Sequence[Json], mean: Json | None = None) -> list[str]:
+    """One set and benchmark over its seeds.
+
+    Args:
+        studies: One a seed.
+        mean: Mean differences over them, of what all of them have; None of a single seed.
+    """
     first = studies[0]
     prevalence = next(iter(first["rows"].values()))["prevalence"]
     lines = [
@@ -84,8 +91,8 @@ def study_section(studies: Sequence[Json]) -> list[str]:
         lines += segmentation_section(first) + crossed_section(first)
     lines += sequences_section(first)
     lines += ["Training:", "", *training_table(studies, [version.name for version in VERSIONS], "version")]
-    lines += ["Paired differences in AP, by seed:", "", *differences_table(studies)]
-    return [*lines, *verdict_lines(studies), ""]
+    lines += ["Paired differences in AP, by seed:", "", *differences_table(studies, mean)]
+    return [*lines, *verdict_lines(studies, mean), ""]
 
 
 def headline(study: Json) -> list[str]:

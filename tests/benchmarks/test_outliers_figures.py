@@ -95,9 +95,29 @@ def finished(modules, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def study(modules, finished):
+def made(modules, finished):
     paths, one = finished
     return modules["figures"].study_of(one, 0, one.benches[0], paths, {})
+
+
+@pytest.fixture(scope="module")
+def study(made):
+    return made[0]
+
+
+def test_means_over_seeds_are_of_rows_that_all_seeds_have(modules, made):
+    study, drawn = made
+    figures = modules["figures"]
+    again = {**study, "seed": 1, "rows": {**study["rows"]}}
+    del again["rows"]["negatives-product"]
+    found = figures.over_seeds([(study, drawn), (again, drawn)], {})
+    assert (found["set"], found["bench"], found["seeds"]) == (study["set"], study["bench"], [0, 1])
+    # The same run twice: the mean is either one.
+    for other in ("msp", "chance", "negatives-untrained"):
+        assert found["differences"][f"negatives - {other}"] == study["differences"][f"negatives - {other}"]
+    assert not [name for name in found["differences"] if name.startswith("negatives-product - ")]
+    assert set(found["works"]) == set(study["works"]) - {"negatives-product"}
+    assert found["works"]["negatives"] == study["works"]["negatives"]
 
 
 def test_rows_are_named_after_what_they_score(finished, study):

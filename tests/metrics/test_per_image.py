@@ -7,7 +7,14 @@ import pytest
 from sklearn import metrics as sk
 
 from anomseg.errors import CompatibilityError, DataError, FrameError
-from anomseg.metrics import PerImage, PixelCurve, bootstrap_intervals, mean_paired_difference, paired_difference
+from anomseg.metrics import (
+    PerImage,
+    PixelCurve,
+    bootstrap_intervals,
+    mean_paired_difference,
+    paired_difference,
+    resampled,
+)
 
 
 def made(groups=6, per_group=3, shift=1.5, seed=0, size=200, clean=()):
@@ -230,6 +237,17 @@ class TestPairedDifference:
         ends = np.array([one.intervals.figures["ap"] for one in single])
         assert ends[:, 0].min() <= low < mean.difference["ap"] < high <= ends[:, 1].max()
         assert mean_paired_difference([runs[0]], [other], samples=100) == single[0]
+
+    def test_resampled_once_gives_the_same(self):
+        first, second = counted(made()), counted([(-score, *rest) for score, *rest in made()])
+        drawn = [resampled(one, 80, 2) for one in (first, second)]
+        assert paired_difference(*drawn, 80, 2) == paired_difference(first, second, 80, 2)
+        assert paired_difference(drawn[0], second, 80, 2) == paired_difference(first, second, 80, 2)
+        assert bootstrap_intervals(drawn[0], 80, 2) == bootstrap_intervals(first, 80, 2)
+        assert resampled(drawn[0], 80, 2) is drawn[0]
+        for samples, seed in ((81, 2), (80, 3)):
+            with pytest.raises(DataError, match="80 resamples of seed 2"):
+                paired_difference(*drawn, samples, seed)
 
     def test_mean_over_runs_needs_runs_of_the_same_frames(self):
         state, fewer = counted(made()), counted(made()[:-1])

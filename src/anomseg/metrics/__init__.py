@@ -3,9 +3,11 @@
 from anomseg.metrics.bootstrap import (
     Intervals,
     PairedDifference,
+    Resamples,
     bootstrap_intervals,
     mean_paired_difference,
     paired_difference,
+    resampled,
 )
 from anomseg.metrics.border_band import band_label, border_band
 from anomseg.metrics.class_quality import ClassQuality, ClassQualityResult, QualityFigures
@@ -94,6 +96,7 @@ __all__ = [
     "ProbabilityBin",
     "ProbabilityResult",
     "QualityFigures",
+    "Resamples",
     "ScoreCounts",
     "SegmentationIoU",
     "SegmentationResult",
@@ -122,4 +125,5 @@ __all__ = [
     "probability_figures",
     "quality_difference",
     "quality_intervals",
+    "resampled",
 ]

@@ -68,33 +68,90 @@ class _Groups:
     inliers: NDArray[np.float64]
 
 
-def bootstrap_intervals(per_image: PerImage, samples: int = 1000, seed: int = 0, level: float = 0.95) -> Intervals:
+@dataclass(frozen=True)
+class Resamples:
+    """The pooled figures of one detector in every resample, computed once for all that compares it; see `resampled`.
+
+    Attributes:
+        point: On all frames, from the histograms.
+        values: ``(samples,)`` of each figure; NaN in a resample without anomalous or without inlier pixels.
+        reason: Why there can be no interval; None where there can.
+        groups: Groups resampled.
+        samples: Resamples.
+        seed: Of the resampling.
+        rules: Rules for FPR95 and AP.
+        pixels: Frame, group, inlier and anomalous pixels of every frame: what two must share to be compared.
+    """
+
+    point: dict[str, float]
+    values: dict[str, NDArray[np.float64]]
+    reason: str | None
+    groups: int
+    samples: int
+    seed: int
+    rules: tuple[str, str]
+    pixels: tuple[tuple[str, str, int, int], ...]
+
+
+def resampled(frames: PerImage | Resamples, samples: int = 1000, seed: int = 0) -> Resamples:
+    """Resample the figures of one detector; whoever compares it with many does this once.
+
+    Args:
+        frames: Frames with their groups; its rules for AP and FPR95 are used. What is resampled already is given back.
+        samples: Resamples.
+        seed: Of the resampling; equal seeds give equal resamples of equal groups.
+
+    Raises:
+        DataError: It is resampled already, with another number or seed.
+    """
+    if isinstance(frames, Resamples):
+        if (frames.samples, frames.seed) != (samples, seed):
+            raise DataError(
+                f"{frames.samples} resamples of seed {frames.seed} are at hand, not {samples} of seed {seed}; resample "
+                "the frames themselves"
+            )
+        return frames
+    groups = _groups(frames)
+    count = len(groups.names)
+    point = {name: float(one[0]) for name, one in _figures(groups, np.ones((1, count)), frames).items()}
+    reason = _reason(groups)
+    # Without two groups that differ every resample would be the same.
+    values = _figures(groups, resample_weights(count, 0 if reason else samples, seed), frames) if count else {}
+    pixels = tuple((one.frame, one.group, one.inlier, one.anomaly) for one in frames.figures())
+    return Resamples(point, values, reason, count, samples, seed, (frames.fpr_rule, frames.ap_rule), pixels)
+
+
+def bootstrap_intervals(
+    frames: PerImage | Resamples, samples: int = 1000, seed: int = 0, level: float = 0.95
+) -> Intervals:
     """Intervals of pooled AP, AUROC and FPR95.
 
     Args:
-        per_image: Frames with their groups; its rules for AP and FPR95 are used.
+        frames: Frames with their groups, or their `Resamples`.
         samples: Resamples.
-        seed: Of the resampling; equal seeds give equal resamples of equal groups.
+        seed: Of the resampling.
         level: Coverage.
 
     Returns:
         The intervals, or the reason why there are none: fewer than two groups, or fewer than two with anomalies.
     """
-    groups = _groups(per_image)
-    reason = _reason(groups)
-    if reason:
-        return Intervals(None, reason, level, 0, 0, len(groups.names))
-    values = _figures(groups, resample_weights(len(groups.names), samples, seed), per_image)
-    return _intervals(values, level, len(groups.names))
+    found = resampled(frames, samples, seed)
+    if found.reason:
+        return Intervals(None, found.reason, level, 0, 0, found.groups)
+    return _intervals(found.values, level, found.groups)
 
 
 def paired_difference(
-    first: PerImage, second: PerImage, samples: int = 1000, seed: int = 0, level: float = 0.95
+    first: PerImage | Resamples,
+    second: PerImage | Resamples,
+    samples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> PairedDifference:
     """Differences of two detectors on the same frames, and their intervals.
 
     Args:
-        first: One detector's frames.
+        first: One detector's frames, or their `Resamples`.
         second: The other's: the same frames, groups, labels and rules.
         samples: Resamples, shared by both.
         seed: Of the resampling.
@@ -110,7 +167,11 @@ def paired_difference(
 
 
 def mean_paired_difference(
-    firsts: Sequence[PerImage], seconds: Sequence[PerImage], samples: int = 1000, seed: int = 0, level: float = 0.95
+    firsts: Sequence[PerImage | Resamples],
+    seconds: Sequence[PerImage | Resamples],
+    samples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> PairedDifference:
     """The mean over runs of one thing, trained with several seeds say, of its differences from others on equal frames.
 
@@ -118,7 +179,7 @@ def mean_paired_difference(
     frames; what another choice of seeds would give is not in it.
 
     Args:
-        firsts: Frames of each run of the one.
+        firsts: Frames of each run of the one, or their `Resamples`.
         seconds: Frames of what each of them is compared with; it may be the same each time.
         samples: Resamples, shared by all.
         seed: Of the resampling.
@@ -139,40 +200,32 @@ def mean_paired_difference(
     """
     if not firsts:
         raise DataError("there are no runs to compare")
-    pairs = list(zip(firsts, seconds, strict=True))
+    pairs = [
+        (resampled(first, samples, seed), resampled(second, samples, seed))
+        for first, second in zip(firsts, seconds, strict=True)
+    ]
+    known = pairs[0][0]
     for first, second in pairs:
         _check_paired(first, second)
-        _check_paired(firsts[0], first)
-    grouped_pairs = [[(_groups(state), state) for state in pair] for pair in pairs]
-    groups = grouped_pairs[0][0][0]
-    count = len(groups.names)
-
-    def mean(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        total = {name: np.zeros(len(weights)) for name in FIGURES}
-        for pair in grouped_pairs:
-            own, other = (_figures(counts, weights, state) for counts, state in pair)
-            total = {name: total[name] + own[name] - other[name] for name in FIGURES}
-        return {name: values / len(grouped_pairs) for name, values in total.items()}
-
-    point = mean(np.ones((1, count)))
-    if np.isnan(point["ap"]).any():
+        _check_paired(known, first)
+    if np.isnan(known.point.get("ap", np.nan)):
         raise DataError("no anomalous or no inlier pixels, so there is nothing to compare; check the label table")
-    difference = {name: float(point[name][0]) for name in FIGURES}
-    reason = _reason(groups)
-    if reason:
-        return PairedDifference(difference, Intervals(None, reason, level, 0, 0, count))
-    return PairedDifference(difference, _intervals(mean(resample_weights(count, samples, seed)), level, count))
+    count = len(pairs)
+    difference = {name: sum(one.point[name] - other.point[name] for one, other in pairs) / count for name in FIGURES}
+    if known.reason:
+        return PairedDifference(difference, Intervals(None, known.reason, level, 0, 0, known.groups))
+    drawn: dict[str, NDArray[Any]] = {
+        name: np.sum([one.values[name] - other.values[name] for one, other in pairs], axis=0) / count
+        for name in FIGURES
+    }
+    return PairedDifference(difference, _intervals(drawn, level, known.groups))
 
 
-def _check_paired(first: PerImage, second: PerImage) -> None:
-    if (first.fpr_rule, first.ap_rule) != (second.fpr_rule, second.ap_rule):
+def _check_paired(first: Resamples, second: Resamples) -> None:
+    if first.rules != second.rules:
         raise DataError("the two were evaluated with different FPR or AP rules; use one protocol")
-    pixels = [
-        [(figures.frame, figures.group, figures.inlier, figures.anomaly) for figures in state.figures()]
-        for state in (first, second)
-    ]
-    if pixels[0] != pixels[1]:
-        odd = sorted({row[0] for row in set(pixels[0]) ^ set(pixels[1])})
+    if first.pixels != second.pixels:
+        odd = sorted({row[0] for row in set(first.pixels) ^ set(second.pixels)})
         raise DataError(
             f"the two were evaluated on different frames or labels (such as {odd[0]!r}); use the same frames for both"
         )
