@@ -20,6 +20,8 @@ def test_names_are_those_of_the_design():
     assert set(NAMES) == set(DATASETS.names()) == {
         "road_anomaly", "road_anomaly_21", "road_obstacle_21", "fishyscapes_lost_and_found", "fishyscapes_static",
         "street_hazards", "bdd_anomaly", "camvid", "idd_lite", "cifar10", "pasted", "wilddash", "folder",
+        "lost_and_found", "wilddash_2", "wd_pascal", "cityscapes", "vistas_np", "muad", "camvid_ood", "issu", "ade_ood",
+        "oodis",
     }  # fmt: skip
     assert PROTOCOLS.names() == ["default", "fishyscapes", "caos", "densehybrid"]
 

@@ -11,8 +11,12 @@ from anomseg.benchmarks.protocol import Protocol, caos
 from anomseg.data import DatasetSpec, ValueTable, dataset_spec, load_frames
 from anomseg.data.specs.bdd_anomaly import bdd_anomaly as bdd_anomaly_spec
 from anomseg.data.specs.folder import folder as folder_spec
+from anomseg.data.specs.issu import issu as issu_spec
+from anomseg.data.specs.lost_and_found import lost_and_found as lost_and_found_spec
+from anomseg.data.specs.oodis import oodis as oodis_spec
 from anomseg.data.specs.pasted import pasted as pasted_spec
 from anomseg.data.specs.street_hazards import street_hazards as street_hazards_spec
+from anomseg.data.specs.wd_pascal import wd_pascal as wd_pascal_spec
 from anomseg.registry import BENCHMARKS, PROTOCOLS, parse_spec
 from anomseg.types import Frame
 
@@ -102,6 +106,19 @@ def fishyscapes_static() -> Benchmark:
     return _benchmark("fishyscapes_static", _ANOMALY_TRACK)
 
 
+def lost_and_found(variant: Literal["obstacle", "anomaly"] = "obstacle") -> Benchmark:
+    """LostAndFound as SegmentMeIfYouCan evaluates it.
+
+    Args:
+        variant: ``obstacle``: the free road and what lies on it; ``anomaly``: the whole image less the vehicle.
+    """
+    benchmark = _of(lost_and_found_spec(variant), _OBSTACLE_TRACK if variant == "obstacle" else _ANOMALY_TRACK)
+    if not benchmark.spec.roi:
+        return benchmark
+    roi = f"the whole image less the vehicle ({benchmark.spec.roi})"
+    return replace(benchmark, protocol=replace(benchmark.protocol, roi=roi))
+
+
 def street_hazards(void: str | None = None) -> Benchmark:
     """StreetHazards under the rules of its publication: a mean over images, those without an anomaly left out.
 
@@ -123,7 +140,8 @@ def bdd_anomaly(anomalous: str = "train,motorcycle", other: Literal["void", "inl
 
 def _caos(spec: DatasetSpec) -> Benchmark:
     benchmark = _of(spec, None)
-    return replace(benchmark, protocol=replace(caos(benchmark.protocol), name="default"))
+    # What the loader calls void is the user's choice here, so it stays out under the benchmark's own rules.
+    return replace(benchmark, protocol=replace(caos(benchmark.protocol), name="default", void=benchmark.protocol.void))
 
 
 def camvid() -> Benchmark:
@@ -144,6 +162,63 @@ def cifar10() -> Benchmark:
 def wilddash() -> Benchmark:
     """WildDash 1: held-out classes are the anomalies; without any, only closed-set figures."""
     return _benchmark("wilddash", None)
+
+
+def wilddash_2() -> Benchmark:
+    """WildDash 2: held-out classes are the anomalies; without any, only closed-set figures."""
+    return _benchmark("wilddash_2", None)
+
+
+def wd_pascal(void: Literal["inlier", "void"] = "inlier") -> Benchmark:
+    """WD-Pascal, a draw of it that ``anomseg data paste`` wrote.
+
+    Args:
+        void: What pixels without a class in WildDash are.
+    """
+    return _of(wd_pascal_spec(void), _ANOMALY_TRACK)
+
+
+def cityscapes() -> Benchmark:
+    """Cityscapes: held-out classes are the anomalies; without any, only closed-set figures."""
+    return _benchmark("cityscapes", None)
+
+
+def vistas_np() -> Benchmark:
+    """Vistas-NP: persons and riders are the anomalies."""
+    return _benchmark("vistas_np", None)
+
+
+def muad() -> Benchmark:
+    """MUAD: six classes that are never trained on are the anomalies."""
+    return _benchmark("muad", None)
+
+
+def camvid_ood() -> Benchmark:
+    """CamVid-OOD: pasted animals are the anomalies."""
+    return _benchmark("camvid_ood", None)
+
+
+def issu(track: Literal["anomaly", "obstacle"] = "anomaly") -> Benchmark:
+    """ISSU; component sizes of SegmentMeIfYouCan's tracks, whose code its own is made from.
+
+    Args:
+        track: ``anomaly``: all of the image; ``obstacle``: the road and what is unknown.
+    """
+    return _of(issu_spec(track), _ANOMALY_TRACK if track == "anomaly" else _OBSTACLE_TRACK)
+
+
+def ade_ood() -> Benchmark:
+    """ADE-OoD."""
+    return _benchmark("ade_ood", None)
+
+
+def oodis(part: Literal["fishyscapes", "road_anomaly", "road_obstacle"] = "fishyscapes") -> Benchmark:
+    """OoDIS as anomaly maps; `anomseg.metrics.InstanceAP` has the figures of its instances.
+
+    Args:
+        part: Which of its three sets of frames.
+    """
+    return _of(oodis_spec(part), _ANOMALY_TRACK if part == "road_anomaly" else _OBSTACLE_TRACK)
 
 
 def pasted(base: str = "camvid") -> Benchmark:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from anomseg.data.archive import Archive
 from anomseg.data.classified import Collect
 from anomseg.data.label_mapping import LabelSpace
 from anomseg.data.labels import ValueTable, parse_value_table
@@ -28,6 +29,9 @@ class Split:
         folder: Its folder's name, in layouts with one a split; the split's own name when empty.
         shows: Only frames that show an anomalous class (True), or that show none (False); None: what they show is
             no matter.
+        without: Places of frames that do not belong to it, counted from 0 in the order of all names in its folder.
+        out_of: How many frames that folder has to hold for the places to mean anything.
+        dummy: Its label files hold nothing but void and are not read.
     """
 
     name: str
@@ -36,6 +40,9 @@ class Split:
     keys: str = ".*"
     folder: str = ""
     shows: bool | None = None
+    without: tuple[int, ...] = ()
+    out_of: int | None = None
+    dummy: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,11 +66,16 @@ class DatasetSpec:
         collect: Of a set of whole images that are sorted into classes, without label files: finds them in the place of
             ``layouts``.
         check: Called with the folder once a layout fits; raises where it holds something else all the same.
+        table_from: Reads the table from files of the data set, given the folder of its images; ``table`` then stands
+            for it in words alone.
+        roi: Name of an 8-bit mask in the data set's folder that holds for all frames: where it is 0, labels are void.
         group: Regular expression whose first group, matched on a frame's id, is its scene or sequence.
         licence: Terms, in words.
         citation: The paper.
         homepage: Where to get it.
         notes: Traps worth printing.
+        archives: What of it is at public addresses.
+        by_hand: What has to be fetched by oneself, and where to put it.
     """
 
     name: str
@@ -80,11 +92,15 @@ class DatasetSpec:
     map_tables: tuple[tuple[str, ValueTable], ...] = ()
     collect: Collect | None = None
     check: Callable[[Path], None] | None = None
+    table_from: Callable[[Path], ValueTable] | None = None
+    roi: str = ""
     group: str = ""
     licence: str = ""
     citation: str = ""
     homepage: str = ""
     notes: str = ""
+    archives: tuple[Archive, ...] = ()
+    by_hand: str = ""
 
     def split(self, name: str | None) -> Split:
         """The split of that name, or the default one.

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from anomseg.errors import FrameError
@@ -93,6 +94,26 @@ def decode_label(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) ->
         image.load()
         values = np.array(image, dtype=np.uint8)
     return values // _STRETCHED[raw] if raw in _STRETCHED else values
+
+
+def decode_numbers(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.int32]:
+    """Decode a map of numbers of up to 16 bits, such as those of instances.
+
+    Args:
+        source: A file, or the bytes of one; grey or palette (the palette's indices are read).
+        max_pixels: The largest width times height that is decoded.
+
+    Returns:
+        ``(H, W)`` int32.
+
+    Raises:
+        FrameError: Missing, unreadable, too large, with more than one channel or more than 16 bits.
+    """
+    with _opened(source, max_pixels) as image:
+        if image.mode in _SIXTEEN_BIT or (image.mode == "I" and image.format in ("PNG", "PPM")):
+            image.load()
+            return np.asarray(image).astype(np.int32)
+    return decode_label(source, max_pixels=max_pixels).astype(np.int32)
 
 
 def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

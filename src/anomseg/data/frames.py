@@ -14,7 +14,7 @@ from anomseg.data.dataset import DatasetSpec
 from anomseg.data.decoding import decode_label
 from anomseg.data.labels import ValueTable
 from anomseg.data.layout import CLASSES, Record
-from anomseg.data.loaders import HeldOutLoader, ImageLoader, MapLoader, OverlayLoader
+from anomseg.data.loaders import HeldOutLoader, ImageLoader, MapLoader, OverlayLoader, RegionLoader
 from anomseg.data.locate import Located, checked_root, locate
 from anomseg.data.specs import dataset_spec
 from anomseg.errors import ConfigError, DataError, unknown_name
@@ -74,15 +74,20 @@ def load_frames(
             raise DataError(f"every image of {spec.name} is of a held-out class; nothing is left after dropping them")
         return kept
     located = locate(spec, root, split, layout)
-    table = spec.table_for(located.layout, label_values)
-    make = _FrameMaker(spec, located, table, anomalous, held_out_images)
+    table = located.table(label_values)
+    make = _FrameMaker(spec, located, table, anomalous, held_out_images, located.region)
     frames: list[Frame] = []
     wanted = located.split.shows
     for record in located.records:
-        if wanted is not None and shows(record, table, anomalous) != wanted:
+        if wanted is not None and shows(record, table, anomalous, located.layout.decode) != wanted:
             continue
         frame = make(record)
-        if held_out_images == "drop" and anomalous and wanted is None and shows(record, table, anomalous):
+        if (
+            held_out_images == "drop"
+            and anomalous
+            and wanted is None
+            and shows(record, table, anomalous, located.layout.decode)
+        ):
             continue
         frames.append(frame)
         if limit is not None and len(frames) >= limit:
@@ -99,11 +104,12 @@ class _FrameMaker:
     table: ValueTable
     anomalous: tuple[int, ...]
     held_out_images: HeldOutImages
+    region: Path | None = None
 
     def __call__(self, record: Record) -> Frame:
         layout = self.located.layout
         image = OverlayLoader(record.image, record.overlay) if layout.overlays else ImageLoader(record.image)
-        maps = MapLoader(record.label, record.image, self.table) if record.label else None
+        maps = MapLoader(record.label, record.image, self.table, decode=layout.decode) if record.label else None
         classes: Callable[[], UInt8Array] | None = None
         label: Callable[[], UInt8Array] | None = maps if self.spec.kind == "anomaly" else None
         if maps and self.spec.kind == "classes":
@@ -116,6 +122,8 @@ class _FrameMaker:
             classes = beside.get(CLASSES)
         if maps and self.anomalous:
             label = HeldOutLoader(maps, self.anomalous)
+        if label is not None and self.region is not None:
+            label = RegionLoader(label, self.region)
         meta: dict[str, Any] = {
             "path": str(record.image),
             "dataset": self.spec.name,
@@ -130,15 +138,20 @@ class _FrameMaker:
         return Frame(record.id, image, classes, label, self.spec.group_of(record.id), meta)
 
 
-def shows(record: Record, table: ValueTable, anomalous: Sequence[int]) -> bool:
-    """Whether a frame's label has a pixel of these meanings; False without a label.
+def shows(
+    record: Record,
+    table: ValueTable,
+    anomalous: Sequence[int],
+    decode: Callable[[Path], UInt8Array] = decode_label,
+) -> bool:
+    """Whether a frame's label, read by ``decode``, has a pixel of these meanings; False without a label.
 
     Raises:
         FrameError: The label cannot be read.
     """
     if record.label is None:
         return False
-    present = np.bincount(decode_label(record.label).ravel(), minlength=256) > 0
+    present = np.bincount(decode(record.label).ravel(), minlength=256) > 0
     return bool(np.isin(table.lookup[present], anomalous).any())
 
 

@@ -61,12 +61,23 @@ STREET_HAZARDS = LabelSpace(
     (("unlabeled", ()), ("other", ()), ("road line", ("road",))),
 )  # fmt: skip
 
+# The classes of Cityscapes without those that MUAD's test images alone show.
+MUAD = LabelSpace(
+    "muad",
+    tuple(name for name in CITYSCAPES.names if name not in ("rider", "train", "motorcycle", "bicycle")),
+    tuple(
+        colour
+        for name, colour in zip(CITYSCAPES.names, CITYSCAPES.palette, strict=True)
+        if name not in ("rider", "train", "motorcycle", "bicycle")
+    ),
+)
+
 CIFAR10 = LabelSpace(
     "cifar10",
     ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 )
 
-_SPACES = {space.name: space for space in (CITYSCAPES, CAMVID, IDD_LITE, STREET_HAZARDS, CIFAR10)}
+_SPACES = {space.name: space for space in (CITYSCAPES, CAMVID, IDD_LITE, STREET_HAZARDS, MUAD, CIFAR10)}
 
 
 def label_space(name: str) -> LabelSpace:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from anomseg.data.decoding import decode_label
 from anomseg.data.file_rules import IMAGE_NAME, FileRule, Found, Match
 from anomseg.errors import DataError
+from anomseg.types import UInt8Array
 
 CLASSES = "classes"
 """Name of the map beside the label that holds a frame's classes."""
@@ -44,6 +46,7 @@ class Layout:
         ignored: Regular expression for file names that belong to the layout but are not read.
         optional_labels: Whether it fits without a single label.
         manifest: A JSON list of its images' names, beside or above the image folder, where it has one.
+        decode: Reads a label file as ``(H, W)`` uint8, of the values that the table lists.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Layout:
     ignored: str = ""
     optional_labels: bool = False
     manifest: str = ""
+    decode: Callable[[Path], UInt8Array] = decode_label
 
     @property
     def shown(self) -> str:
@@ -109,7 +113,7 @@ class Layout:
         lone += [match.path for key, match in overlay_of.items() if key not in used]
         # A tree that images are only looked up in holds much else, which is no concern of ours.
         seen = (labels, overlays) if self.anchor == "labels" else (images, labels)
-        return Scan(tuple(records), tuple(lone), self._strangers(seen), images.folder, labels.folder)
+        return Scan(tuple(records), tuple(lone), self._strangers(seen), images.folder, labels.folder, root)
 
     def _strangers(self, found: Sequence[Found]) -> tuple[Path, ...]:
         ignored = re.compile(self.ignored or r"(?!)")
@@ -120,13 +124,14 @@ class Layout:
 
 @dataclass(frozen=True)
 class Scan:
-    """What a layout found: the frames, labels (or overlays) without an image, and files that fit no rule."""
+    """What a layout found: the frames, labels (or overlays) without an image, files that fit no rule, and where."""
 
     records: tuple[Record, ...] = ()
     lone: tuple[Path, ...] = ()
     strangers: tuple[Path, ...] = ()
     image_folder: Path = field(default_factory=Path)
     label_folder: Path = field(default_factory=Path)
+    base: Path = field(default_factory=Path)
 
     @property
     def labelled(self) -> bool:

@@ -6,6 +6,7 @@ They are plain data, so frames travel to worker processes.
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,12 +88,14 @@ class MapLoader:
         image: The image file, for its size.
         table: What the stored values mean.
         void: Meanings that are turned into 255 afterwards.
+        decode: Reads the file as ``(H, W)`` uint8.
     """
 
     path: Path
     image: Path
     table: ValueTable
     void: tuple[int, ...] = ()
+    decode: Callable[[Path], UInt8Array] = decode_label
 
     def __call__(self) -> UInt8Array:
         """Decode now.
@@ -100,7 +103,7 @@ class MapLoader:
         Raises:
             FrameError: The label is unreadable, of another size than the image, or holds values outside the table.
         """
-        stored = decode_label(self.path)
+        stored = self.decode(self.path)
         size = image_size(self.image)
         if stored.shape != size:
             raise FrameError(
@@ -127,3 +130,22 @@ class HeldOutLoader:
         label[np.isin(values, self.anomalous)] = ANOMALY
         label[values == VOID] = VOID
         return label
+
+
+@dataclass(frozen=True)
+class RegionLoader:
+    """An anomaly label of which only a region counts: where the region's mask is 0, the label is void."""
+
+    label: Callable[[], UInt8Array]
+    mask: Path
+
+    def __call__(self) -> UInt8Array:
+        """Decode now.
+
+        Raises:
+            FrameError: Label or mask are unreadable, or of different size.
+        """
+        values, mask = self.label(), decode_label(self.mask)
+        if values.shape != mask.shape:
+            raise FrameError(f"the region {self.mask} has shape {mask.shape}, the label {values.shape}")
+        return np.where(mask > 0, values, VOID).astype(np.uint8)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anomseg.data.dataset import DatasetSpec, Split
+from anomseg.data.labels import ValueTable
 from anomseg.data.layout import Layout, Record, Scan, natural_key
 from anomseg.errors import DataError
 
@@ -22,6 +23,31 @@ class Located:
     split: Split
     scan: Scan
     records: tuple[Record, ...]
+
+    def table(self, label_values: str | ValueTable | None = None) -> ValueTable:
+        """The value table in force: the user's, else what the data set's own files say, else the declared one.
+
+        Raises:
+            ConfigError: The user's table cannot be read.
+            DataError: The data set's own files cannot be read.
+        """
+        if label_values is None and self.spec.table_from is not None and self.scan.labelled:
+            return self.spec.table_from(self.scan.image_folder)
+        return self.spec.table_for(self.layout, label_values)
+
+    @property
+    def region(self) -> Path | None:
+        """The mask of the region that counts; None where everything does.
+
+        Raises:
+            DataError: It belongs to the data set and is not there.
+        """
+        if not self.spec.roi:
+            return None
+        for folder in (self.scan.base, self.root):
+            if (folder / self.spec.roi).is_file():
+                return folder / self.spec.roi
+        raise DataError(f"{self.root} lacks {self.spec.roi}, the region that counts; put it there")
 
 
 def locate(spec: DatasetSpec, root: str | Path | None, split: str | None = None, layout: str | None = None) -> Located:
@@ -58,10 +84,23 @@ def locate(spec: DatasetSpec, root: str | Path | None, split: str | None = None,
         raise DataError(
             f"{folder} has the {found.name} layout of {spec.name}, which holds no split {part.name!r}, only: {offered}"
         )
-    records = [r for r in scan.records if not found.select or re.fullmatch(part.keys, r.id)]
+    records = [r for r in _kept(spec, folder, part, scan) if not found.select or re.fullmatch(part.keys, r.id)]
     if not records:
         raise DataError(f"{folder} holds no frames of split {part.name!r} of {spec.name}; choose another --split")
     return Located(spec, folder, found, part, scan, tuple(sorted(records, key=lambda record: natural_key(record.id))))
+
+
+def _kept(spec: DatasetSpec, folder: Path, part: Split, scan: Scan) -> list[Record]:
+    """The frames of a folder less those left out by their place, without the labels that are dummies."""
+    records = sorted(scan.records, key=lambda record: record.id)
+    if part.without:
+        if len(records) != part.out_of:
+            raise DataError(
+                f"split {part.name} of {spec.name} leaves out frames by their place among {part.out_of}, but {folder} "
+                f"holds {len(records)} there; complete it, or choose another --split"
+            )
+        records = [record for place, record in enumerate(records) if place not in part.without]
+    return [replace(record, label=None) for record in records] if part.dummy else records
 
 
 def _may_lack_labels(layout: Layout, scan: Scan, split: Split) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from anomseg.data.dataset import DatasetSpec
@@ -17,6 +17,7 @@ from anomseg.data.verify_collection import verify_collection
 from anomseg.data.verify_report import Problem, SplitCount, VerifyReport
 from anomseg.errors import DataError, FrameError
 from anomseg.files import read_json
+from anomseg.types import UInt8Array
 
 
 def verify(
@@ -49,7 +50,7 @@ def verify(
     located, absent, problems = _locate_splits(spec, root, split, layout)
     counts = []
     for part in located:
-        table = spec.table_for(part.layout, label_values)
+        table = part.table(label_values)
         records = [record for record in part.records if _belongs(record, part, table)]
         labelled = sum(record.label is not None for record in records)
         expected = part.split.expected
@@ -93,7 +94,7 @@ def _belongs(record: Record, located: Located, table: ValueTable) -> bool:
     if wanted is None:
         return True
     try:
-        return shows(record, table, located.spec.anomalous()) == wanted
+        return shows(record, table, located.spec.anomalous(), located.layout.decode) == wanted
     except FrameError:
         return not wanted
 
@@ -115,16 +116,22 @@ def _check_record(record: Record, located: Located, table: ValueTable) -> list[P
         elif name in dict(located.layout.maps):
             problems.append(Problem("missing", f"{name} map of {record.image}"))
     if record.label is not None:
-        problems += _check_map(record.label, record.image, shape, table)
+        problems += _check_map(record.label, record.image, shape, table, located.layout.decode)
     elif located.layout.labels and not (located.split.hidden or located.layout.optional_labels):
         problems.append(Problem("missing", f"label of {record.image}"))
     return problems
 
 
-def _check_map(path: Path, image: Path, shape: tuple[int, ...] | None, table: ValueTable) -> list[Problem]:
+def _check_map(
+    path: Path,
+    image: Path,
+    shape: tuple[int, ...] | None,
+    table: ValueTable,
+    decode: Callable[[Path], UInt8Array] = decode_label,
+) -> list[Problem]:
     """What is wrong with a label or another map; ``shape`` is the image's, None where it cannot be read."""
     try:
-        stored = decode_label(path)
+        stored = decode(path)
     except FrameError as error:
         return [Problem("unreadable", str(error))]
     problems = []

@@ -88,8 +88,9 @@ def bdd_anomaly(anomalous: str = "train,motorcycle", other: Literal["void", "inl
         citation="Hendrycks et al.: Scaling out-of-distribution detection for real-world settings, ICML 2022",
         homepage="https://github.com/hendrycks/anomaly-seg",
         notes=(
-            "which split a frame is of is read from its label, which takes a minute or so; a definition with bicycles "
-            "beside trains and motorcycles is also in use, so compare the number of test frames first (361 or 810)"
+            "which split a frame is of is read from its label, which takes a minute or so; two definitions are in use, "
+            "so compare counts of train, val and test first: 6688, 951, 361 with trains and motorcycles unknown, "
+            "6280, 910, 810 with bicycles too"
         ),
     )
 

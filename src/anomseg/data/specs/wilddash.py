@@ -5,7 +5,7 @@ beside it, in Cityscapes' label numbers, of which those that Cityscapes leaves o
 archives ``wd_val_01`` and ``wd_bench_01`` are read in folders of these names, of ``val`` and ``bench``, and the
 validation part also right at the root. The labels of the benchmark part, and which of its images are negative, are
 not public; `anomseg.metrics.NegativeImagesIoU` has the rule for those who hold them. The second edition is another
-data set with numbers of its own and is not read.
+data set with numbers of its own, `wilddash_2`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,8 @@ from __future__ import annotations
 from anomseg.data.dataset import DatasetSpec, Split
 from anomseg.data.file_rules import FileRule
 from anomseg.data.label_space import CITYSCAPES
-from anomseg.data.labels import ValueTable
 from anomseg.data.layout import Layout
-from anomseg.types import VOID
-
-# Numbers of Cityscapes' nineteen classes in the order of the classes; 255 is -1 in eight bits.
-_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-_VOID_IDS = (*range(7), 9, 10, 14, 15, 16, 18, 29, 30, VOID)
+from anomseg.data.specs.cityscapes import label_ids_table
 
 _FOLDERS = ("wd_{split}_01", "{split}")
 _OTHER_FILES = r".*_100000_(?:labelTrainIds|instanceIds|color)\.png|.*\.(?:json|txt|md|pdf)"
@@ -45,15 +40,17 @@ SPEC = DatasetSpec(
             ignored=_OTHER_FILES,
         ),
     ),
-    table=ValueTable(
-        "WildDash", (*((stored, index) for index, stored in enumerate(_IDS)), *((stored, VOID) for stored in _VOID_IDS))
-    ),
+    table=label_ids_table("WildDash"),
     kind="classes",
     label_space=CITYSCAPES,
     licence="terms of the authors, registration needed",
     citation="Zendel et al.: WildDash - Creating Hazard-Aware Benchmarks, ECCV 2018",
     homepage="https://wilddash.cc",
-    notes="the first edition; the second one stores other numbers",
+    notes="the first edition; the second one, wilddash_2, stores other numbers",
+    by_hand=(
+        "register at https://wilddash.cc and fetch WildDash 1: wd_val_01.zip goes to a folder wd_val_01, "
+        "wd_bench_01.zip to wd_bench_01"
+    ),
 )
 
 
