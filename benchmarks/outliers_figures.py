@@ -32,6 +32,7 @@ from outliers_sets import (
     UNTRAINED,
     VERSIONS,
     WHOLE,
+    WITHOUT,
     Bench,
     Paths,
     TrainingSet,
@@ -44,7 +45,7 @@ from anomseg.metrics import PerImage, Resamples, resampled
 
 Json = dict[str, Any]
 FIGURES_FILE = "figures.json"
-LEARNED = {version.name for version in VERSIONS} | {f"{HEADLINE}-{ending}" for ending in MEASURES}
+LEARNED = {version.name for version in VERSIONS} - {WITHOUT} | {f"{HEADLINE}-{ending}" for ending in MEASURES}
 STAGE_OF = {version.name: version.stage for version in VERSIONS}
 
 

@@ -85,15 +85,15 @@ def version_step(version: Version, one: TrainingSet, seed: int, paths: Paths, *,
             *("--stages.features.module.cache", str(paths.work / "features")),
         ]
     else:
-        host, flow = paths.host(one, seed), paths.flow(one)
+        flow = paths.flow(one)
         words += [
-            *("--stages.joint.module.start", str(host)),
+            *("--stages.joint.module.encoder_start", str(paths.weights)),
             *("--stages.joint.data.held_out", one.taught),
             # One flow for all seeds: what the recipe's first stage would train is not taken.
             *("--stages.joint.takes", "[]", "--stages.joint.module.flow", str(flow)),
             *("--stages.flow.data.held_out", one.taught, "--stages.flow.trainer.steps", "0"),
         ]
-        needs = (host / "segmenter.json", flow / "flow.json")
+        needs = (flow / "flow.json",)
     if version.recipe == NEGATIVES and one.held_out:
         # Photographs of what is held out would teach it as an outlier: no vehicles of any kind are cut out.
         words += [f"--{DATA}.sources", "[{negatives: imagenet, exclude: [road]}]"]

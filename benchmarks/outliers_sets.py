@@ -10,6 +10,8 @@ UNTRAINED = "untrained"
 NEGATIVES, SYNTHETIC = "camvid-noisy-negatives", "camvid-synthetic-outliers"
 HEADLINE = "negatives"
 """The version that stands for noisy negatives: two heads, negatives without any tested category."""
+WITHOUT = "synthetic-without"
+"""The steps of synthetic outliers without the divergence: patches are pasted, but nothing is learned from them."""
 WHOLE = "negatives-whole"
 """The version of claim N2: the same negatives as whole images, never pasted."""
 
@@ -130,6 +132,7 @@ VERSIONS = (
     _negatives(HEADLINE),
     Version("synthetic", SYNTHETIC, "joint"),
     Version("synthetic-detached", SYNTHETIC, "joint", (("stages.joint.module.detached", "true"),)),
+    Version(WITHOUT, SYNTHETIC, "joint", (("stages.joint.module.weight", "0"),)),
     _negatives("negatives-all", "all", (f"{DATA}.regime", "all")),
     _negatives(
         "negatives-made",

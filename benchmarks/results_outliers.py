@@ -34,7 +34,8 @@ INTRODUCTION = (
     "negatives as whole images, never pasted, `-road10` and `-road50` mix 10 and 50 % images of CamVid train into "
     "them; `extra-class`, `sigmoid` and `outlier-exposure` are the other heads. "
     "`synthetic` draws its outliers from a Real NVP trained jointly, `synthetic-detached` from one that likelihood "
-    "alone trains; both go on from the network without outliers, at temperature 2. `flow-likelihood` is what such a "
+    "alone trains; `synthetic-without` takes the same steps and learns nothing from the patches, so that what the "
+    "outliers give is `synthetic` less that; all three at temperature 2. `flow-likelihood` is what such a "
     "flow alone says of each place. `-untrained` is the same pipeline without an optimiser step.",
     f"Brackets hold 95 % intervals of a bootstrap (1000 resamples, seed 0) over blocks of {BLOCK} neighbouring frames "
     "on CamVid, over frames elsewhere; differences are paired over the same resamples. A version works on a set where "

@@ -61,7 +61,7 @@ def made(seed=0):
             **{f"{name} - {other}": gap(0.1) for name in versions for other in without},
             "negatives - negatives-made": gap(0.02), "negatives - negatives-road10": gap(0.005),
             "negatives - negatives-road50": gap(0.05), "negatives - negatives-whole": gap(0.03),
-            "synthetic - flow-likelihood": gap(0.1), "synthetic - msp": gap(0.001),
+            "synthetic - flow-likelihood": gap(0.1), "synthetic - synthetic-without": gap(0.001),
             "flow-likelihood - position_prior": gap(-0.1),
         },
         "band_differences": {"negatives - negatives-whole": gap(-0.03)},

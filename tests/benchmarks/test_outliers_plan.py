@@ -110,10 +110,10 @@ def test_roads_among_the_negatives_have_their_share(plan, paths):
         assert tree[1]["share"] / sum(one["share"] for one in tree) == pytest.approx(share / 100)
 
 
-def test_joint_training_starts_from_the_host_and_one_flow(plan, paths):
+def test_joint_training_starts_from_the_encoder_and_one_flow(plan, paths):
     steps = steps_of(plan, paths)
     words = dict(pairwise(steps["no-bicyclist-2/synthetic-detached"].words))
-    assert words["--stages.joint.module.start"] == "HOSTS/camvid-no-bicyclist-2"
+    assert words["--stages.joint.module.encoder_start"] == str(paths.weights)
     assert words["--stages.joint.module.flow"] == str(paths.work / "no-bicyclist-flow")
     assert words["--stages.flow.trainer.steps"] == "0"
     assert words["--stages.joint.module.detached"] == "true"

@@ -10,6 +10,7 @@ import pytest
 import torch
 from joint_toys import QUICK, module_of, small_flow, small_network, toy_batch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tiny import CLASSES, scene_of
 from torch.utils.data import Dataset
 
@@ -22,6 +23,7 @@ from anomseg.errors import AnomsegError, CompatibilityError, ConfigError
 from anomseg.evaluation import evaluate
 from anomseg.registry import STAGES
 from anomseg.segmenters import save_segmenter
+from anomseg.segmenters.erfnet import ERFNet
 from anomseg.training import load_recipe, train
 from anomseg.training.loop import run_training
 
@@ -241,10 +243,29 @@ def test_parts_that_are_trained_already(camvid, recipe, tmp_path):
     assert record["start"]["name"] == "network"
 
 
+def test_a_network_of_which_the_encoder_alone_is_trained_already(recipe, tmp_path):
+    torch.manual_seed(5)
+    save_file(ERFNet().state_dict(), tmp_path / "encoder.safetensors")
+    given = {f"stages.joint.module.{key}": value for key, value in {
+        "network": "erfnet_pyramid", "encoder_start": str(tmp_path / "encoder.safetensors"), "freeze_encoder": True,
+        "options": {"size": [48, 64], "bottleneck": 8},
+    }.items()}  # fmt: skip
+    with pytest.raises(ConfigError, match="network gives it already"):
+        load = load_recipe(recipe, given)
+        STAGES.get("joint_outliers").factory(load, load.stages[-1])
+    record = train(recipe, tmp_path / "out", {**given, "stages.joint.takes": ["flow"]}, quiet=True)
+    assert record["encoder"]["file"] == "encoder.safetensors"
+    assert record["encoder"]["frozen"]
+    got, before = load_detector(tmp_path / "out").segmenter, load_file(tmp_path / "encoder.safetensors")
+    encoder = {name: value for name, value in got.encoder.state_dict().items() if "num_batches" not in name}
+    assert encoder
+    assert all(torch.equal(value, before[f"encoder.{name}"]) for name, value in encoder.items())
+
+
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        ({"takes": ["flow"]}, r"add --stages\.joint\.module\.start DIR"),
+        ({"takes": ["flow"]}, r"add --stages\.joint\.module\.start DIR, or --stages\.joint\.module\.encoder_start FILE"),
         ({"takes": ["network"]}, r"add --stages\.joint\.module\.flow DIR"),
         ({"gives": "segmenter"}, "gives: detector"),
         ({"module.flow": "somewhere"}, "leave one of them out"),

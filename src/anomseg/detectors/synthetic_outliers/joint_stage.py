@@ -34,7 +34,8 @@ class JointOutliersStage(SegmentationStage):
     """Trains the network of `SyntheticOutliers` together with a flow.
 
     Both are trained before: by earlier stages that it takes, or they are named by ``module.start`` and
-    ``module.flow``. Its options are a segmentation stage's and those of `JointConfig`.
+    ``module.flow``. With ``module.encoder_start`` only the network's encoder is, and the rest of it learns its classes
+    here. Its options are a segmentation stage's and those of `JointConfig`.
 
     Args:
         recipe: The recipe it belongs to.
@@ -81,7 +82,7 @@ class JointOutliersStage(SegmentationStage):
         self._flow: RealNVP | None = None
 
     def _only(self, names: list[str], option: str) -> str | None:
-        given = getattr(self.network, option)
+        given = getattr(self.network, option) or (option == "start" and self.network.encoder_start)
         if len(names) > 1 or (names and given):
             raise ConfigError(f"{self.name}.module.{option}: {names[0]} gives it already; leave one of them out")
         return names[0] if names else None
@@ -102,14 +103,15 @@ class JointOutliersStage(SegmentationStage):
         missing = [
             (option, what)
             for option, stage, what in (("start", self._network_stage, "network"), ("flow", self._flow_stage, "flow"))
-            if not (stage or getattr(self.network, option))
+            if not (stage or getattr(self.network, option) or (option == "start" and self.network.encoder_start))
         ]
         for option, what in missing:
             raise ConfigError(
                 f"{self.recipe.name} begins with a {what} that is trained already: add "
                 f"--stages.{self.name}.module.{option} DIR"
+                + (f", or --stages.{self.name}.module.encoder_start FILE" if option == "start" else "")
             )
-        if self.network.start:
+        if self.network.start or self.network.encoder_start:
             self._segmenter()
         if self.network.flow:
             self._sides(load_flow(self.network.flow))
@@ -122,8 +124,11 @@ class JointOutliersStage(SegmentationStage):
         self.data.check()
 
     def _segmenter(self) -> Segmenter:
-        start = self.network.start or str(self._paths[self._network_stage or ""])
-        segmenter = trained_network(start, self.name, self.data.taught, self.network.network)
+        start = self.network.start or (str(self._paths[self._network_stage]) if self._network_stage else "")
+        if start:
+            segmenter = trained_network(start, self.name, self.data.taught, self.network.network)
+        else:
+            segmenter = super()._segmenter()
         if isinstance(segmenter, MaskSupervision):
             raise ConfigError(f"{self.name} trains per-pixel networks; {segmenter.registry_name} has queries")
         return segmenter
