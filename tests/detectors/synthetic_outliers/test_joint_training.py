@@ -250,9 +250,9 @@ def test_a_network_of_which_the_encoder_alone_is_trained_already(recipe, tmp_pat
         "network": "erfnet_pyramid", "encoder_start": str(tmp_path / "encoder.safetensors"), "freeze_encoder": True,
         "options": {"size": [48, 64], "bottleneck": 8},
     }.items()}  # fmt: skip
+    twice = load_recipe(recipe, given)
     with pytest.raises(ConfigError, match="network gives it already"):
-        load = load_recipe(recipe, given)
-        STAGES.get("joint_outliers").factory(load, load.stages[-1])
+        STAGES.get("joint_outliers").factory(twice, twice.stages[-1])
     record = train(recipe, tmp_path / "out", {**given, "stages.joint.takes": ["flow"]}, quiet=True)
     assert record["encoder"]["file"] == "encoder.safetensors"
     assert record["encoder"]["frozen"]
@@ -265,7 +265,7 @@ def test_a_network_of_which_the_encoder_alone_is_trained_already(recipe, tmp_pat
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        ({"takes": ["flow"]}, r"add --stages\.joint\.module\.start DIR, or --stages\.joint\.module\.encoder_start FILE"),
+        ({"takes": ["flow"]}, r"add --stages\.joint\.module\.start DIR, or --stages\.joint\.module\.encoder_start"),
         ({"takes": ["network"]}, r"add --stages\.joint\.module\.flow DIR"),
         ({"gives": "segmenter"}, "gives: detector"),
         ({"module.flow": "somewhere"}, "leave one of them out"),
