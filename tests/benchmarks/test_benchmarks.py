@@ -23,7 +23,7 @@ def test_names_are_those_of_the_design():
         "lost_and_found", "wilddash_2", "wd_pascal", "cityscapes", "vistas_np", "muad", "camvid_ood", "issu", "ade_ood",
         "oodis",
     }  # fmt: skip
-    assert PROTOCOLS.names() == ["default", "fishyscapes", "caos", "densehybrid"]
+    assert PROTOCOLS.names() == ["default", "smiyc", "fishyscapes", "caos", "densehybrid", "pebal"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,7 +39,7 @@ def test_every_benchmark_is_complete(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("preset", ["default", "fishyscapes", "caos", "densehybrid"])
+@pytest.mark.parametrize("preset", ["default", "smiyc", "fishyscapes", "caos", "densehybrid", "pebal"])
 def test_every_protocol_can_be_printed_and_stored(name, preset):
     protocol = resolve_protocol(get_benchmark(name), preset)
     assert protocol.name == preset
@@ -60,10 +60,27 @@ def test_presets_change_what_their_communities_do_differently():
     }
     assert rules == {
         "default": ("pooled", "keep", "first>="),
+        "smiyc": ("pooled", "keep", "first>="),
         "fishyscapes": ("pooled", "keep", "first>="),
         "caos": ("per_image", "drop", "nearest"),
         "densehybrid": ("pooled", "keep", "first>"),
+        "pebal": ("pooled", "keep", "nearest"),
     }
+    stored = {
+        name: (protocol.void, protocol.score_storage, protocol.threshold_source, protocol.ap_rule)
+        for name in PROTOCOLS.names()
+        for protocol in [resolve_protocol(own, name)]
+    }
+    assert stored == {
+        "default": ((255,), "float32", "best_f1", "step"),
+        "smiyc": ((255,), "smiyc", "best_f1", "step"),
+        "fishyscapes": ((255,), "float32", "none", "step"),
+        "caos": ((), "float32", "none", "step"),
+        "densehybrid": ((255,), "float32", "other_half", "step"),
+        "pebal": ((255,), "float32", "none", "step"),
+    }
+    assert "void pixels counted as inliers" in resolve_protocol(own, "caos").describe()
+    assert "percentile bins" in resolve_protocol(own, "smiyc").describe()
     assert resolve_protocol(own) == own.protocol
 
 

@@ -10,9 +10,11 @@ for _entry in DATASETS:
 
 for _name, _target, _summary in (
     ("default", "own", "each benchmark's own rules"),
+    ("smiyc", "smiyc", "pooled from float16 percentile bins, FPR95 at the first rate of .95 or more, components"),
     ("fishyscapes", "fishyscapes", "pooled, clean images kept, FPR95 at the first rate of .95 or more"),
-    ("caos", "caos", "mean over images, clean images dropped, FPR95 at the nearest rate"),
+    ("caos", "caos", "mean over images, clean images dropped, void pixels count, FPR95 at the nearest rate"),
     ("densehybrid", "densehybrid", "pooled, FPR95 at the first rate above .95"),
+    ("pebal", "pebal", "pooled, clean images kept, FPR95 at the nearest rate"),
 ):
     PROTOCOLS.register(_name, f"anomseg.benchmarks.protocol:{_target}", _summary)
 

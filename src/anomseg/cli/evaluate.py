@@ -20,6 +20,8 @@ from anomseg.errors import EXIT_OK, EXIT_PARTIAL, ConfigError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+    from anomseg.evaluation import Plan
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of this command."""
@@ -57,7 +59,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=str, required=True, help="folder of the results; an interrupted run in it goes on"
     )
-    parser.add_argument("--protocol", type=str, default="default", help="see 'anomseg list protocols', or all")
+    parser.add_argument(
+        "--protocol",
+        type=str,
+        default="default",
+        help="see 'anomseg list protocols'; all: the same scores under each, in one table",
+    )
     parser.add_argument("--split", type=str, default=None, help="part of the data; the benchmark's own where not given")
     parser.add_argument("--layout", type=str, default=None, help="folder layout, where several could fit")
     parser.add_argument("--label-values", type=str, default=None, help="value table raw:label, such as 0:0,1:1,255:255")
@@ -92,7 +99,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Evaluate, report, and say whether frames were skipped."""
-    from anomseg.benchmarks import PROTOCOLS
     from anomseg.cli.volumes import evaluate as evaluate_volumes
     from anomseg.cli.volumes import names_cases
 
@@ -106,13 +112,10 @@ def run(options: Namespace) -> int:
         raise ConfigError("--scores takes the place of --segmenter and --detector; leave these out")
     if options.shard and options.protocol == "all":
         raise ConfigError("--shard goes with one protocol; name it")
-    names = PROTOCOLS.names() if options.protocol == "all" else [options.protocol]
     subject = _subject(options)
-    code = EXIT_OK
-    for name in names:
-        out = Path(options.out) / name if options.protocol == "all" else Path(options.out)
-        code = max(code, _evaluate(options, subject, name, out))
-    return code
+    if options.protocol == "all":
+        return _evaluate_all(options, subject)
+    return _evaluate(options, subject)
 
 
 def _parse_bands(text: str | None) -> list[int]:
@@ -133,12 +136,10 @@ def _subject(options: Namespace) -> dict[str, Any]:
     return {"segmenter": open_segmenter_for(list(detectors.values()), options), "detectors": detectors, "scores": None}
 
 
-def _evaluate(options: Namespace, subject: dict[str, Any], protocol: str, out: Path) -> int:
-    from anomseg.cli.output import Progress, say
-    from anomseg.evaluation import make_plan, run_plan
-    from anomseg.inference.predictor import find_device
+def _plan(options: Namespace, subject: dict[str, Any], protocol: str) -> Plan:
+    from anomseg.evaluation import make_plan
 
-    plan = make_plan(
+    return make_plan(
         options.benchmark,
         options.root,
         **subject,
@@ -157,7 +158,33 @@ def _evaluate(options: Namespace, subject: dict[str, Any], protocol: str, out: P
         task=options.task,
         unknown=options.unknown,
     )
-    device = find_device(options.device)
+
+
+def _evaluate_all(options: Namespace, subject: dict[str, Any]) -> int:
+    """Every protocol on the same scores: one pass of the network, full results of each, one table."""
+    from anomseg.cli.output import Progress, say
+    from anomseg.evaluation import evaluate_protocols
+    from anomseg.evaluation.protocols import FIRST, TABLE_FILE
+    from anomseg.files import read_json
+    from anomseg.inference.predictor import find_device
+    from anomseg.report.protocols import protocols_text
+
+    plan, out, device = _plan(options, subject, FIRST), Path(options.out), find_device(options.device)
+    with Progress(f"evaluating on {options.benchmark}", options.quiet) as progress:
+        cards = evaluate_protocols(
+            plan, out, device, keep_maps=options.keep_maps, overwrite=options.overwrite, on_progress=progress
+        )
+    code = finish(options, cards[FIRST], out / FIRST, plan=plan, device=device)
+    say("\n" + protocols_text(read_json(out / TABLE_FILE)), options.quiet)
+    return code
+
+
+def _evaluate(options: Namespace, subject: dict[str, Any]) -> int:
+    from anomseg.cli.output import Progress, say
+    from anomseg.evaluation import run_plan
+    from anomseg.inference.predictor import find_device
+
+    plan, out, device = _plan(options, subject, options.protocol), Path(options.out), find_device(options.device)
     with Progress(f"evaluating on {options.benchmark}", options.quiet) as progress:
         cards = run_plan(
             plan, out, device, keep_maps=options.keep_maps, overwrite=options.overwrite, on_progress=progress

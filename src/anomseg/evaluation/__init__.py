@@ -5,6 +5,7 @@ from anomseg.evaluation.evaluate import evaluate, open_source, run_plan
 from anomseg.evaluation.maps import MapCache
 from anomseg.evaluation.plan import Plan, make_plan
 from anomseg.evaluation.progress import Progress
+from anomseg.evaluation.protocols import evaluate_protocols, protocol_table
 from anomseg.evaluation.run_folder import RunRecord, read_record
 from anomseg.evaluation.scores_dir import ScoresDirectory
 from anomseg.evaluation.shards import merge
@@ -25,10 +26,12 @@ __all__ = [
     "Submission",
     "against_negatives",
     "evaluate",
+    "evaluate_protocols",
     "load_curve",
     "make_plan",
     "merge",
     "open_source",
+    "protocol_table",
     "read_record",
     "run_plan",
     "submit",

@@ -15,6 +15,7 @@ import numpy as np
 from anomseg._version import __version__
 from anomseg.evaluation.bands import band_cards
 from anomseg.evaluation.class_figures import NO_ANOMALY, class_parts
+from anomseg.evaluation.clean_alarms import clean_alarms_part
 from anomseg.evaluation.intervals import intervals_of_means
 from anomseg.evaluation.margins import calibrated_part, margin_curves, margin_part
 from anomseg.evaluation.paste_control import NO_CONTROL, NO_PASTED
@@ -74,6 +75,7 @@ def anomaly_card(header: Mapping[str, Any], folder: str, state: DetectorState, s
         "fpr95_by_rule": result.fpr95_by_rule if result else None,
         "per_image_mean": vars(state.per_image.compute()),
         "component": _component(state),
+        **clean_alarms_part(state.alarms, passed=state.component is not None),
         "mdm": margin_part(state) if detector.get("bounded") and result else None,
         "mdm_calibrated": calibrated_part(state, detector["calibration"]) if state.calibration and result else None,
         **probability_part(state, bounded=bool(detector.get("bounded"))),

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from anomseg.evaluation.clean_alarms import AlarmState
 from anomseg.evaluation.progress import Progress, silent
 from anomseg.evaluation.states import DetectorState
-from anomseg.metrics import ComponentScore
+from anomseg.metrics import ComponentScore, ObjectRecall
 from anomseg.types import UInt8Array
 
 #: Reads the float32 map of a detector (by folder) and a frame (by id).
@@ -40,6 +41,8 @@ def score_components(
 ) -> list[str]:
     """Bring the component metrics of all detectors up to date; states that have them already are left alone.
 
+    False alarms on clean frames come with them: their threshold is known once all objects have been seen.
+
     Args:
         states: States by folder; their ``component`` is set.
         order: Ids of the frames of the run.
@@ -55,18 +58,27 @@ def score_components(
         DataError: A cached map or label is missing or damaged.
     """
     fresh: dict[str, ComponentScore] = {}
+    alarms: dict[str, AlarmState] = {}
     for folder, state in states.items():
         if state.evaluable and not _is_current(state):
             fresh[folder] = ComponentScore(*smallest, threshold_below(state.result.best_f1_threshold))
+            alarms[folder] = AlarmState(ObjectRecall(smallest[1]))
     todo = [frame for frame in order if any(frame in states[folder].frames for folder in fresh)]
     for done, frame in enumerate(todo, 1):
         label = read_label(frame)
         for folder, component in fresh.items():
             if frame in states[folder].frames:
-                component.update(read_map(folder, frame), label, frame)
+                score = read_map(folder, frame)
+                component.update(score, label, frame)
+                alarms[folder].see(score, label, frame)
         on_progress(done, len(todo), f"components {frame}")
     for folder, component in fresh.items():
-        states[folder].component = component
+        clean = [row.frame for row in states[folder].per_image.figures() if row.inlier and not row.anomaly]
+        alarms[folder].settle(len(clean), smallest[0])
+        counter = alarms[folder].alarms
+        for frame in clean if counter is not None else ():
+            counter.update(read_map(folder, frame), read_label(frame), frame)
+        states[folder].component, states[folder].alarms = component, alarms[folder]
     return list(fresh)
 
 

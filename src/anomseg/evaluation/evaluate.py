@@ -155,8 +155,20 @@ def run_plan(
     overwrite: bool = False,
     on_progress: Progress = silent,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    source: MapSource | None = None,
 ) -> list[dict[str, Any]]:
-    """Carry out a run that `make_plan` settled; see `evaluate` for the arguments, the result and the errors."""
+    """Carry out a run that `make_plan` settled; see `evaluate` for the arguments, the result and the errors.
+
+    Args:
+        plan: The run.
+        out: Folder of results.
+        device: Where networks run.
+        keep_maps: Keep the float32 maps.
+        overwrite: Replace another run's results.
+        on_progress: Called after each frame.
+        checkpoint_seconds: How often states are written.
+        source: Where maps come from, in place of the plan's own network or folder.
+    """
     resumed = claim(out, plan.record, overwrite=overwrite)
     states, failures = load_states(plan, out), load_failures(plan, out)
     segmentation = None
@@ -165,11 +177,12 @@ def run_plan(
     Runner(
         out,
         plan.own_frames,
-        open_source(plan, device),
+        source or open_source(plan, device),
         {**states, **failures},
         segmentation,
         {**plan.judges, **plan.failure_judges},
         clean_frames=plan.protocol.clean_images,
+        void_counts=plan.task == "anomaly" and plan.protocol.void_counts,
         components=plan.task == "anomaly" and plan.protocol.components,
         keep_maps=keep_maps,
         on_progress=on_progress,
@@ -236,6 +249,7 @@ def _empty_state(plan: Plan, folder: str, memory: int) -> DetectorState:
         paste_control=_paste_control(plan, memory),
         bands=[BandState.empty(width, *rules, memory // 4) for width in plan.bands],
         sizes=ObjectSizes(),
+        storage=plan.protocol.score_storage,
     )
 
 

@@ -84,6 +84,8 @@ class Plan:
             return ""
         if self.scores is not None:
             return "maps were given, and no network"
+        if "classes_left_out" in self.content:
+            return str(self.content["classes_left_out"])
         if not any(frame.has_classes for frame in self.frames):
             return "the frames have no class map"
         if network_of(self.detectors[folder], self.segmenter) is None:

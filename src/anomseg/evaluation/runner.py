@@ -19,7 +19,7 @@ from anomseg.evaluation.progress import Progress, silent
 from anomseg.evaluation.segmentation import SegmentationState
 from anomseg.evaluation.sources import Answer, MapSource, Sample
 from anomseg.inference import Prefetch
-from anomseg.types import ANOMALY, VOID, Frame, UInt8Array
+from anomseg.types import ANOMALY, INLIER, VOID, Frame, UInt8Array
 
 CHECKPOINT_SECONDS = 20.0
 NO_GROUND_TRUTH = "no ground truth"
@@ -54,6 +54,7 @@ class Runner:
         segmentation: Closed-set state of the network, updated in place; None where it is not wanted.
         judges: For each detector whose network's classes compare with the frames', by folder, who compares them.
         clean_frames: ``drop`` leaves frames without anomaly out of the figures, ``keep`` counts them.
+        void_counts: Void pixels of labels count as inliers.
         components: A second pass over the maps follows, so they are written until its figures exist.
         keep_maps: Maps are wanted in any case.
         on_progress: Called after each frame.
@@ -67,6 +68,7 @@ class Runner:
     segmentation: SegmentationState | None = None
     judges: Mapping[str, FrameJudge] = field(default_factory=dict)
     clean_frames: str = "keep"
+    void_counts: bool = False
     components: bool = False
     keep_maps: bool = False
     on_progress: Progress = silent
@@ -154,6 +156,8 @@ class Runner:
         if not frame.has_label and not self._segments(frame):
             raise FrameError(NO_GROUND_TRUTH)
         label = frame.label if frame.has_label and self.states else None
+        if label is not None and self.void_counts:
+            label = np.where(label == VOID, INLIER, label).astype(np.uint8)
         judged = any(self._judges(folder) for folder in self._lacking(frame.id))
         control = control_map(frame) if frame.has_classes and self._controls(frame.id) else None
         classes = frame.classes if self._segments(frame) or judged or control is not None else None

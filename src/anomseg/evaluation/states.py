@@ -15,12 +15,13 @@ from anomseg.errors import CompatibilityError, DataError
 from anomseg.evaluation.bands import BandState
 from anomseg.evaluation.checkpoint import Checkpoint
 from anomseg.evaluation.class_state import ClassState
+from anomseg.evaluation.clean_alarms import AlarmState
 from anomseg.evaluation.frame_state import FrameState
 from anomseg.evaluation.judging import Judgement
 from anomseg.evaluation.object_sizes import ObjectSizes
 from anomseg.evaluation.paste_control import PasteControl
 from anomseg.evaluation.sources import Answer
-from anomseg.metrics import ComponentScore, PerImage, PixelCurve, PixelResult, count_scores
+from anomseg.metrics import ComponentScore, PerImage, PixelCurve, PixelResult, Storage, count_scores, stored_counts
 from anomseg.types import Frame, UInt8Array
 
 FOLDER = "state"
@@ -48,6 +49,8 @@ class DetectorState:
         paste_control: Pasted inliers beside untouched ones; None where the frames tell of none.
         bands: Figures near the borders of anomalous objects, where the run asks for them.
         sizes: Figures by the size of objects; None where an earlier version counted the frames.
+        alarms: False alarms on clean frames, from the second pass; None before it or without one.
+        storage: How the protocol stores scores before pixel figures compare them; all others see them as they are.
     """
 
     curve: PixelCurve
@@ -62,6 +65,8 @@ class DetectorState:
     paste_control: PasteControl | None = None
     bands: list[BandState] = field(default_factory=list)
     sizes: ObjectSizes | None = None
+    alarms: AlarmState | None = None
+    storage: Storage = "float32"
     _consistent: bool = field(default=True, repr=False)
     _saved_in: Path | None = field(default=None, repr=False)
     _result: PixelResult | None = field(default=None, repr=False)
@@ -152,10 +157,11 @@ class DetectorState:
             FrameError: The map cannot be used; the state is unchanged.
         """
         counts = count_scores(score, label, frame.id)
+        stored = counts if self.storage == "float32" else stored_counts(score, label, frame.id, self.storage)
         self._consistent = False
-        self.component = self._result = self._saved_in = None
-        self.curve.add(counts, frame.id)
-        self.per_image.add(counts, frame.id, frame.group)
+        self.component = self.alarms = self._result = self._saved_in = None
+        self.curve.add(stored, frame.id)
+        self.per_image.add(stored, frame.id, frame.group)
         if self.classes is not None and judgement is not None:
             self.classes.update(frame, score, label, counts, judgement, own)
         if self.paste_control is not None:
@@ -193,6 +199,7 @@ class DetectorState:
             self.curve.merge(*(other.curve for other in others)),
             self.per_image.merge(*(other.per_image for other in others)),
             calibration=self.calibration,
+            storage=self.storage,
             no_classes=next((state.no_classes for state in (self, *others) if state.classes is None), ""),
         )
         classes = [state.classes for state in (self, *others) if state.classes is not None]
@@ -225,6 +232,7 @@ class DetectorState:
         parts: dict[str, Callable[[Path], None]] = {"pixel": self.curve.save, "per_image": self.per_image.save}
         if self.component is not None:
             parts["component"] = self.component.save
+            parts |= self.alarms.parts() if self.alarms is not None else {}
         if self.calibration is not None:
             parts["calibration"] = self.calibration.save
         meta: dict[str, Any] = {"skipped": self.skipped, "dropped": sorted(self.dropped), "seconds": self.seconds}
@@ -235,6 +243,7 @@ class DetectorState:
             of_classes |= band.parts()
         if self.sizes is not None:
             of_classes["sizes"] = self.sizes.save
+        meta["storage"] = self.storage
         meta["bands"] = [band.width for band in self.bands]
         # The tables are large; the second pass and new skips leave them as they are.
         unchanged = ("pixel", "per_image", "calibration", *of_classes) if self._saved_in == directory else ()
@@ -270,6 +279,8 @@ class DetectorState:
                 PasteControl.load(paths, memory // 4),
                 [BandState.load(int(width), paths, memory // 4) for width in meta.get("bands", [])],
                 ObjectSizes.load(paths["sizes"]) if "sizes" in paths else None,
+                AlarmState.load(paths),
+                meta.get("storage", "float32"),
                 _saved_in=directory,
             )
         except KeyError as error:

@@ -11,12 +11,13 @@ from anomseg.metrics.bootstrap import (
 )
 from anomseg.metrics.border_band import band_label, border_band
 from anomseg.metrics.class_quality import ClassQuality, ClassQualityResult, QualityFigures
-from anomseg.metrics.component import ComponentResult, ComponentScore, component_fractions
+from anomseg.metrics.component import ComponentResult, ComponentScore, component_fractions, label_components
 from anomseg.metrics.counts import ScoreCounts, count_scores
 from anomseg.metrics.curve import AP_RULES, FPR_RULES, ApRule, FprRule
 from anomseg.metrics.equal_pixels import EqualPixelsResult, equal_pixel_ap
 from anomseg.metrics.failure import FailureDetection, FailureResult
 from anomseg.metrics.failure_intervals import FAILURE_FIGURES, failure_difference, failure_intervals
+from anomseg.metrics.false_alarms import CleanAlarms, CleanAlarmsResult, ObjectRecall
 from anomseg.metrics.judged_images import (
     JUDGED_FIGURES,
     JudgedImages,
@@ -51,6 +52,7 @@ from anomseg.metrics.pixel import PixelCurve
 from anomseg.metrics.pixel_result import CurvePoints, PixelResult
 from anomseg.metrics.probability import ProbabilityBin, ProbabilityResult, probability_figures
 from anomseg.metrics.quality_intervals import QUALITY_INTERVALS, quality_difference, quality_intervals
+from anomseg.metrics.score_storage import STORAGES, Storage, percentile_bins, stored_counts
 from anomseg.metrics.segmentation import SegmentationIoU, SegmentationResult
 
 __all__ = [
@@ -60,9 +62,12 @@ __all__ = [
     "FPR_RULES",
     "JUDGED_FIGURES",
     "QUALITY_INTERVALS",
+    "STORAGES",
     "ApRule",
     "ClassQuality",
     "ClassQualityResult",
+    "CleanAlarms",
+    "CleanAlarmsResult",
     "ComponentResult",
     "ComponentScore",
     "CrossedHalf",
@@ -82,6 +87,7 @@ __all__ = [
     "MisclassifiedResult",
     "NegativeImagesIoU",
     "NegativeImagesResult",
+    "ObjectRecall",
     "OpenSetCurve",
     "OpenSetHalves",
     "OpenSetIoU",
@@ -100,6 +106,7 @@ __all__ = [
     "ScoreCounts",
     "SegmentationIoU",
     "SegmentationResult",
+    "Storage",
     "band_label",
     "bootstrap_intervals",
     "border_band",
@@ -114,6 +121,7 @@ __all__ = [
     "failure_intervals",
     "judged_difference",
     "judged_intervals",
+    "label_components",
     "margin_from_counts",
     "margin_thresholds",
     "maximal_detection_margin",
@@ -121,9 +129,11 @@ __all__ = [
     "paired_difference",
     "paste_shares",
     "pasted_or_untouched",
+    "percentile_bins",
     "pixel_kinds",
     "probability_figures",
     "quality_difference",
     "quality_intervals",
     "resampled",
+    "stored_counts",
 ]

@@ -69,8 +69,8 @@ def component_fractions(
     Returns:
         Two int64 arrays ``(n, 2)`` of numerators and denominators: sIoU and PPV.
     """
-    truth, truth_count = _components(label == ANOMALY)
-    guess, guess_count = _components(predicted & (label != VOID))
+    truth, truth_count = label_components(label == ANOMALY)
+    guess, guess_count = label_components(predicted & (label != VOID))
     truth_sizes = np.bincount(truth.ravel(), minlength=truth_count + 1)
     guess_sizes = np.bincount(guess.ravel(), minlength=guess_count + 1)
 
@@ -99,7 +99,15 @@ def component_fractions(
     return siou.astype(np.int64), np.stack([on_truth[present], size[present]], axis=1)
 
 
-def _components(mask: NDArray[np.bool_]) -> tuple[NDArray[Any], int]:
+def label_components(mask: NDArray[np.bool_]) -> tuple[NDArray[Any], int]:
+    """Connected components, 8 neighbours to a pixel.
+
+    Args:
+        mask: ``(H, W)`` bool, or ``(B, H, W)``: no component reaches from one map of a batch into another.
+
+    Returns:
+        Numbers 1 .. n of the components, 0 elsewhere, same shape; and n.
+    """
     from scipy import ndimage  # noqa: PLC0415 - slow to import, and only needed here
 
     neighbours = np.zeros((3,) * mask.ndim, np.int8)
