@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of ``paste``."""
     group = parser.add_argument_group("paste")
-    group.add_argument("--out", type=str, default=None, help="folder to build; new or empty")
     group.add_argument(
         "--objects", type=str, default=None, help="what objects are cut out of: KIND=DIR, such as coco_panoptic=COCO"
     )

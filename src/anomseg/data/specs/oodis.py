@@ -108,6 +108,7 @@ def oodis(part: Literal["fishyscapes", "road_anomaly", "road_obstacle"] = "fishy
     """
     if part not in PARTS:
         raise unknown_name("part of oodis", part, PARTS)
+    splits: tuple[Split, ...]
     if part == "fishyscapes":
         layout, splits, group = _FISHYSCAPES, (Split("validation", 100),), r"(.+)_[0-9]+_[0-9]+"
     else:

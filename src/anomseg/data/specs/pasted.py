@@ -51,6 +51,7 @@ def pasted(base: str = "camvid") -> DatasetSpec:
         licence=f"that of {ground.name} and of the images that the objects come from",
         citation="after WD-Pascal: Bevandić, Krešo, Oršić, Šegvić: Simultaneous semantic segmentation and outlier "
         "detection in presence of domain shift, GCPR 2019",
+        by_hand="build it of another data set with 'anomseg data paste'",
         notes=f"built by 'anomseg data paste'; {MANIFEST} says what was pasted where",
     )
 

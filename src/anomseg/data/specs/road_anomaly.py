@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from anomseg.data.archive import Archive
 from anomseg.data.dataset import DatasetSpec, Split
 from anomseg.data.file_rules import IMAGE_NAME, FileRule
 from anomseg.data.labels import ValueTable
@@ -40,6 +41,13 @@ SPEC = DatasetSpec(
     citation="Lis, Nakka, Fua, Salzmann: Detecting the unexpected via image resynthesis, ICCV 2019",
     homepage="https://www.epfl.ch/labs/cvlab/data/road-anomaly/",
     notes="anomaly is defined against Cityscapes' 19 classes; no void pixels",
+    archives=(
+        Archive(
+            "https://datasets-cvlab.epfl.ch/2019-road-anomaly/RoadAnomaly_jpg.zip",
+            "RoadAnomaly_jpg",
+            "87a0908e5c72827824693913cf2e4fb0",
+        ),
+    ),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from anomseg.data.archive import Archive
 from anomseg.data.dataset import DatasetSpec, Split
 from anomseg.data.file_rules import IMAGE_NAME, FileRule
 from anomseg.data.labels import ValueTable
@@ -33,6 +34,13 @@ ANOMALY_TRACK = DatasetSpec(
     citation="Chan et al.: SegmentMeIfYouCan, a benchmark for anomaly segmentation, NeurIPS 2021 datasets",
     homepage="https://segmentmeifyoucan.com/",
     notes="ten validation frames: too few to rank methods on; the ground truth of the test split is hidden",
+    archives=(
+        Archive(
+            "https://zenodo.org/records/5270237/files/dataset_AnomalyTrack.zip",
+            "dataset_AnomalyTrack",
+            "231bf79ed58924bcd33d9cbe22e61076",
+        ),
+    ),
 )
 
 OBSTACLE_TRACK = DatasetSpec(
@@ -53,6 +61,13 @@ OBSTACLE_TRACK = DatasetSpec(
     citation=ANOMALY_TRACK.citation,
     homepage=ANOMALY_TRACK.homepage,
     notes="all that is not drivable road is void; the ground truth of all splits but validation is hidden",
+    archives=(
+        Archive(
+            "https://zenodo.org/records/5281633/files/dataset_ObstacleTrack.zip",
+            "dataset_ObstacleTrack",
+            "895fb36d18765482cc291f69e63d6da6",
+        ),
+    ),
 )
 
 

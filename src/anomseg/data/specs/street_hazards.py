@@ -8,6 +8,7 @@ leave those classes out, which `void` is for.
 
 from __future__ import annotations
 
+from anomseg.data.archive import Archive
 from anomseg.data.dataset import DatasetSpec, Split
 from anomseg.data.file_rules import FileRule
 from anomseg.data.label_space import STREET_HAZARDS
@@ -16,6 +17,8 @@ from anomseg.data.layout import Layout
 from anomseg.types import VOID
 
 ANOMALOUS = len(STREET_HAZARDS)
+
+_ARCHIVES = "https://people.eecs.berkeley.edu/~hendrycks"
 
 # Each town has a folder, so the numbers that name files are unique only with it.
 _NAME = r"(?P<key1>[^/]+)/(?P<key2>[^/]+)\.png"
@@ -66,6 +69,10 @@ def street_hazards(void: str | None = None) -> DatasetSpec:
         notes=(
             "published figures are means over images, those without an anomaly left out; towns are disjoint: "
             "1 to 3 train, 4 val, 5 and 6 test (some copies merge the last two in one folder t5-6)"
+        ),
+        archives=(
+            Archive(f"{_ARCHIVES}/streethazards_train.tar", "train", "cd2d1a8649848afb85b5059d227d2090"),
+            Archive(f"{_ARCHIVES}/streethazards_test.tar", "test", "8c547c1346b00c21b2483887110bfea7"),
         ),
     )
 
