@@ -106,6 +106,12 @@ def test_masks_without_the_target(detectors, scan, tmp_path, capsys):
             "known label",
         ),
         (["scan.nii.gz", "--mask", "mask.nii.gz", "--detector", "synth", "--labels", "1:a+2:b"], "name its labels"),
+        (
+            ["scan.nii.gz", "--mask", "mask.nii.gz", "--detector", "synth", "--threshold", "0"],
+            "--threshold does not go",
+        ),
+        (["scan.nii.gz", "--mask", "mask.nii.gz", "--detector", "synth", "--calibrated"], "--calibrated does not go"),
+        (["scan.nii.gz", "--mask", "mask.nii.gz", "--detector", "synth", "--format", "npy"], "--format does not go"),
     ],
 )
 def test_what_cannot_be_told(detectors, scan, tmp_path, capsys, more, told):

@@ -39,14 +39,13 @@ def evaluate(options: Namespace) -> int:
 
     if options.task != "failure":
         raise ConfigError(f"{options.benchmark} is a set of volumes with masks; evaluate it with --task failure")
-    for name in ("segmenter", "scores", "shard", "held_out", "band", "open_set_from", "label_values", "layout"):
-        if getattr(options, name, None):
-            raise ConfigError(f"--{name.replace('_', '-')} does not go with volumes; leave it out")
-    for name, usual in (("protocol", "default"), ("unknown", "void"), ("size", None), ("keep_maps", False)):
-        if getattr(options, name) != usual:
-            raise ConfigError(f"--{name.replace('_', '-')} does not go with volumes; leave it out")
-    if options.device not in ("cpu", "auto"):
-        raise ConfigError(f"volumes are judged on the processor, not on {options.device!r}; leave --device out")
+    _refuse(
+        options,
+        *("segmenter", "scores", "shard", "held_out", "band", "open_set_from", "label_values", "layout", "size"),
+        protocol="default",
+        unknown="void",
+        keep_maps=False,
+    )
     detectors = _open(options)
     cases = load_cases(options.benchmark, options.root, parts=options.split or "", limit=options.limit)
     out = Path(options.out)
@@ -80,6 +79,13 @@ def predict(options: Namespace) -> int:
         raise ConfigError("volumes are judged together with their masks; say --task failure --mask MASK.nii.gz")
     if options.mask is None or len(options.inputs) != 1:
         raise ConfigError("a volume is judged together with its mask; give one volume and --mask MASK.nii.gz")
+    _refuse(
+        options,
+        *("segmenter", "size", "threshold", "false_alarms", "range", "roi", "calibrated"),
+        format="png,npy",
+        dtype="float32",
+        batch_size=1,
+    )
     detectors = _open(options)
     image, code = Path(options.inputs[0]), EXIT_OK
     for name, detector in detectors.items():
@@ -98,6 +104,26 @@ def predict(options: Namespace) -> int:
         say(_write(out, case, image, detector, found), options.quiet)
         say(f"{name}: results in {out}", options.quiet)
     return code
+
+
+def _refuse(options: Namespace, *unset: str, **usual: object) -> None:
+    """Refuse what would be ignored.
+
+    Args:
+        options: What was given.
+        *unset: Options that are empty where they are not given.
+        **usual: Those that are something else then.
+
+    Raises:
+        ConfigError: One of them is given, or a device that is no processor.
+    """
+    empty: list[object] = [None, [], ""]
+    given = [name for name in unset if (value := getattr(options, name, None)) is not False and value not in empty]
+    given += [name for name, value in usual.items() if getattr(options, name) != value]
+    if given:
+        raise ConfigError(f"--{given[0].replace('_', '-')} does not go with volumes; leave it out")
+    if options.device not in ("cpu", "auto"):
+        raise ConfigError(f"volumes are judged on the processor, not on {options.device!r}; leave --device out")
 
 
 def _open(options: Namespace) -> dict[str, VolumeDetector]:

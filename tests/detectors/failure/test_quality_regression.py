@@ -157,6 +157,8 @@ class TestDetector:
             QualityRegression("energy")
         with pytest.raises(CompatibilityError, match="fit it again"):
             fitted().needs(TinySegmenter(classes=("sky", "road")))
+        with pytest.raises(CompatibilityError, match="or in another order"):
+            fitted().needs(TinySegmenter(classes=CLASSES[::-1]))
         with pytest.raises(CompatibilityError, match="no dropout layer"):
             QualityRegression("mc_dropout").needs(ModuleSegmenter(torch.nn.Identity(), CLASSES))
         with pytest.raises(CompatibilityError, match="has not been fitted"):

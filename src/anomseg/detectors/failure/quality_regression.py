@@ -67,12 +67,18 @@ class QualityRegression(FailureDetector):
         return 1 + (self.passes if self.of == "mc_dropout" else 0)
 
     def needs(self, segmenter: Segmenter | None) -> Needs:
-        """The plain pass, and dropout where that is sampled; a network of as many classes as it was fitted on."""
+        """The plain pass, and dropout where that is sampled; a network of the classes that it was fitted on."""
         needs = self.ask(segmenter, Needs(logits=True, dropout=self.of == "mc_dropout"))
         if segmenter is not None and self._state and len(segmenter.classes) != len(self._state["slope"]):
             raise CompatibilityError(
                 f"quality_regression was fitted on {len(self._state['slope'])} classes, and this network has "
                 f"{len(segmenter.classes)}; fit it again on this network"
+            )
+        known = tuple((self.fitted_on or {}).get("shown_by", ()))
+        if segmenter is not None and self._state and known and known != tuple(segmenter.classes):
+            raise CompatibilityError(
+                f"quality_regression was fitted on other classes ({', '.join(known)}) than this network has "
+                f"({', '.join(segmenter.classes)}), or in another order; fit it again on this network"
             )
         return needs
 
