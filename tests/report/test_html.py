@@ -1,5 +1,6 @@
 import base64
 import errno
+import hashlib
 import io
 import re
 from html.parser import HTMLParser
@@ -66,8 +67,10 @@ def test_hostile_names_are_inert():
     result = everything(HOSTILE)
     assert {tag for tag, _ in result.tags} <= {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "table", "caption", "thead", "tbody",
-        "tr", "th", "td", "span", "dl", "dt", "dd", "figure", "img", "figcaption", "details", "summary",
+        "tr", "th", "td", "span", "dl", "dt", "dd", "figure", "img", "figcaption", "details", "summary", "script",
     }  # fmt: skip
+    # The one script is ours, and the page lets no other run.
+    assert sum(tag == "script" for tag, _ in result.tags) == 1
     for _, attributes in result.tags:
         assert not [name for name in attributes if name.startswith("on")]
     assert result.words.count("<script>alert(1)</script>") >= 8
@@ -115,6 +118,29 @@ def test_all_that_was_asked_for_is_there():
     rows = [attributes.get("class") for tag, attributes in result.tags if tag == "tr"]
     assert "control first-control" in rows
     assert result.words.index("energy") < result.words.index("chance")
+
+
+def test_the_only_script_that_may_run_is_the_pages_own():
+    text = report_html("t", [], {}, curves={}, per_image={"a": [{"frame": "x"}]}, skipped=[], notes=[])
+    script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in text
+    assert "default-src 'none'" in text
+
+
+def test_rows_carry_what_they_are_sorted_by():
+    rows = [{"frame": '"<b>', "ap": 0.123456, "fpr95": None}]
+    result = page(per_image={"a": rows})
+    cells = [attributes["data-value"] for tag, attributes in result.tags if tag == "td"]
+    assert cells == ['"<b>', "0.123456", ""]
+
+
+def test_too_many_photographs_are_left_to_the_contact_sheets(monkeypatch):
+    monkeypatch.setattr("anomseg.report.html.PHOTO_CHARACTERS", 20_000)
+    result = page(images={str(index): picture(index) for index in range(9)})
+    kept = sum(tag == "img" for tag, _ in result.tags)
+    assert 0 < kept < 9
+    assert f"{9 - kept} more are in the pictures contact_sheet.png" in result.words
 
 
 def test_light_and_dark():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from anomseg.errors import DataError, FrameError
 from anomseg.evaluation import Answer, MapSource, Sample
 from anomseg.report.panels import frame_panel
+from anomseg.report.shown_frames import ShownFrames
 from anomseg.types import Frame, UInt8Array
 
 FRAMES_SHOWN = 3
@@ -55,6 +57,7 @@ def draw_frames(
     captions: Mapping[str, Mapping[str, str]] | None = None,
     bounded: Iterable[str] = (),
     draw: Draw | None = None,
+    shown: ShownFrames | None = None,
 ) -> dict[str, dict[str, UInt8Array]]:
     """Panels of the chosen frames; a frame that several detectors share is decoded and forwarded once.
 
@@ -67,6 +70,7 @@ def draw_frames(
         captions: By detector and frame, what to write above the panel.
         bounded: Detectors whose score lies in [0, 1] by construction.
         draw: Draws a panel in another way than `frame_panel` with these.
+        shown: Collects every detector's map of its own choice of frames on the way.
 
     Returns:
         By detector, then by frame id, the panel ``(h, w, 3)`` uint8.
@@ -75,10 +79,18 @@ def draw_frames(
     known = {frame.id: frame for frame in frames}
     if draw is None:
         draw = _AnomalyPanels(source, classes, palette, captions or {}, frozenset(bounded))
-    for frame_id in dict.fromkeys(one for choice in choices.values() for one in (*choice.best, *choice.worst)):
+    every = [one for choice in choices.values() for one in (*choice.best, *choice.worst)]
+    for frame_id in dict.fromkeys([*every, *(shown.ids if shown else ())]):
         wanted = [folder for folder, choice in choices.items() if frame_id in (*choice.best, *choice.worst)]
-        for folder, panel in _panels(known[frame_id], source, wanted, draw):
-            panels[folder][frame_id] = panel
+        asked = list(choices) if shown and frame_id in shown else wanted
+        # It was readable when it was evaluated; a report is no reason to fail now.
+        with suppress(FrameError, DataError):
+            for image, answer in _answers(known[frame_id], source, asked):
+                panel = draw(known[frame_id], image, answer) if answer.folder in wanted else None
+                if panel is not None:
+                    panels[answer.folder][frame_id] = panel
+                if shown is not None and answer.score is not None:
+                    shown.add(known[frame_id], image, answer.folder, answer.score)
     return panels
 
 
@@ -106,13 +118,8 @@ class _AnomalyPanels:
         )
 
 
-def _panels(frame: Frame, source: MapSource, folders: Sequence[str], draw: Draw) -> Iterator[tuple[str, UInt8Array]]:
-    try:
-        image = frame.image()
-        sample = Sample(frame.id, (image.shape[0], image.shape[1]), image)
-        for answer in source.answers(sample, folders):
-            panel = None if answer.error is not None else draw(frame, image, answer)
-            if panel is not None:
-                yield answer.folder, panel
-    except (FrameError, DataError):
-        return  # it was readable when it was evaluated; a report is no reason to fail now
+def _answers(frame: Frame, source: MapSource, folders: Sequence[str]) -> Iterator[tuple[UInt8Array, Answer]]:
+    image = frame.image()
+    for answer in source.answers(Sample(frame.id, (image.shape[0], image.shape[1]), image), folders):
+        if answer.error is None:
+            yield image, answer

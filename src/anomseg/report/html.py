@@ -1,12 +1,10 @@
-"""One plain, self-contained ``report.html``: no script, no font, no picture from anywhere else."""
+"""One self-contained ``report.html``: no script, no font, no picture from anywhere else."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape as escape_html
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +29,15 @@ from anomseg.report.columns import (
     section,
     shown,
 )
+from anomseg.report.explorer import explorer_markup, interactive_script, interactive_style
+from anomseg.report.image_table import image_tables
+from anomseg.report.markup import escape
 from anomseg.report.pictures import drawing_url, photo_url
 from anomseg.types import UInt8Array
 
 Picture = bytes | UInt8Array
+#: Characters that embedded photographs may take; what an explorer embeds is bounded by itself.
+PHOTO_CHARACTERS = 7_500_000
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1f23; --soft: #5b6470; --paper: #ffffff; --line: #d5dae0; --tint: #f3f5f8;
@@ -93,6 +96,7 @@ def write_report(
     per_image: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     skipped: Iterable[tuple[str, str]] = (),
     notes: Iterable[str] = (),
+    explorer: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the report of a run as one file that opens anywhere.
 
@@ -106,6 +110,7 @@ def write_report(
         per_image: By detector, one row a frame (as in ``per_image.csv``).
         skipped: ``(name, reason)`` of frames that could not be used.
         notes: Paragraphs printed under the title.
+        explorer: From `explorer_data`: curves, histograms and frames whose threshold the reader moves.
 
     Raises:
         DataError: The file cannot be written.
@@ -113,7 +118,14 @@ def write_report(
     write_text(
         path,
         report_html(
-            title, cards, images or {}, curves=curves or {}, per_image=per_image or {}, skipped=skipped, notes=notes
+            title,
+            cards,
+            images or {},
+            curves=curves or {},
+            per_image=per_image or {},
+            skipped=skipped,
+            notes=notes,
+            explorer=explorer,
         ),
     )
 
@@ -127,6 +139,7 @@ def report_html(
     per_image: Mapping[str, Sequence[Mapping[str, Any]]],
     skipped: Iterable[tuple[str, str]],
     notes: Iterable[str],
+    explorer: Mapping[str, Any] | None = None,
 ) -> str:
     """The page that `write_report` writes, as text."""
     rows = ordered(cards)
@@ -134,11 +147,18 @@ def report_html(
     body += [f'<p class="soft">{escape(note)}</p>' for note in notes]
     if rows:
         body += _results(rows)
+    if explorer:
+        body += explorer_markup(explorer)
+    if rows:
         body += _conditions(rows)
-    body += _figures("Curves", {caption: drawing_url(data) for caption, data in curves.items()})
-    body += _figures("Frames", {caption: photo_url(picture) for caption, picture in images.items()})
+    drawn = _figures("Curves", {caption: drawing_url(data) for caption, data in curves.items()})
+    body += _folded("Curves as pictures", drawn[1:]) if explorer else drawn
+    body += _photographs(images)
     body += _skipped(list(skipped))
-    body += _per_image(per_image)
+    tables = image_tables(per_image)
+    body += tables
+    if explorer or tables:
+        return html_document(title, body, style=interactive_style(), script=interactive_script())
     return html_document(title, body)
 
 
@@ -173,14 +193,6 @@ def html_document(title: str, body: Sequence[str], *, style: str = "", script: s
         "",
     ]
     return "\n".join(lines)
-
-
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-
-
-def escape(text: object) -> str:
-    """Any text made inert: markup escaped, control characters and broken surrogates replaced."""
-    return escape_html(_UNPRINTABLE.sub("\ufffd", str(text)), quote=True)
 
 
 def _results(rows: Sequence[Card]) -> list[str]:
@@ -264,6 +276,24 @@ def _figures(heading: str, urls: Mapping[str, str]) -> list[str]:
     return lines
 
 
+def _folded(summary: str, lines: Sequence[str]) -> list[str]:
+    return [f"<details><summary>{escape(summary)}</summary>", *lines, "</details>"] if lines else []
+
+
+def _photographs(images: Mapping[str, Picture]) -> list[str]:
+    urls: dict[str, str] = {}
+    taken = 0
+    for caption, picture in images.items():
+        url = photo_url(picture)
+        taken += len(url)
+        if taken > PHOTO_CHARACTERS:
+            break
+        urls[caption] = url
+    left = len(images) - len(urls)
+    note = f'<p class="soft">{left} more are in the pictures contact_sheet.png beside this page.</p>'
+    return _figures("Frames", urls) + ([note] if left else [])
+
+
 def _skipped(skipped: Sequence[tuple[str, str]]) -> list[str]:
     if not skipped:
         return []
@@ -277,36 +307,3 @@ def _skipped(skipped: Sequence[tuple[str, str]]) -> list[str]:
         *rows,
         "</tbody></table></div>",
     ]
-
-
-def _per_image(per_image: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    lines: list[str] = []
-    for name, rows in per_image.items():
-        if not rows:
-            continue
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
-        lines += [
-            f"<details><summary>{escape(name)}: {len(rows)} frames</summary>",
-            f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>',
-        ]
-        for row in rows:
-            lines.append(
-                "<tr>" + "".join(f"<td>{escape(_value(row.get(column)))}</td>" for column in columns) + "</tr>"
-            )
-        lines.append("</tbody></table></div></details>")
-    return ["<h2>Each image</h2>", *lines] if lines else []
-
-
-def _value(value: Any) -> str:
-    if value is None or value == "":
-        return MISSING
-    if isinstance(value, str):
-        # Rows read back from a CSV file hold numbers as text.
-        try:
-            return decimals(number(float(value))) if re.search(r"[.eE]", value) else value
-        except ValueError:
-            return value
-    if isinstance(value, float):
-        return decimals(number(value))
-    return str(value)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from anomseg.evaluation import Plan, open_source
+from anomseg.detectors import network_of
+from anomseg.errors import AnomsegError
+from anomseg.evaluation import MapSource, Plan, load_curve, open_source
 from anomseg.files import write_bytes
 from anomseg.report.cards import is_control, one_line, protocol_line
 from anomseg.report.columns import Card, section
+from anomseg.report.explorer import explorer_data
 from anomseg.report.failure_figure import quality_figure, quality_points
 from anomseg.report.failure_panels import FailurePanels
 from anomseg.report.figures import pr_curve_figure, roc_curve_figure
@@ -22,6 +26,8 @@ from anomseg.report.gallery import Choice, choose_frames, draw_frames
 from anomseg.report.html import write_report
 from anomseg.report.margin_figure import margin_figure
 from anomseg.report.panels import contact_sheet
+from anomseg.report.shown_frames import SHOWN, ShownFrames, spread_frames
+from anomseg.report.threshold_table import ThresholdTable, threshold_table
 from anomseg.types import UInt8Array
 
 REPORT_FILE, SHEET_FILE = "report.html", "contact_sheet.png"
@@ -42,6 +48,7 @@ def write_run_report(
     device: torch.device | str = "cpu",
     title: str | None = None,
     notes: Sequence[str] = (),
+    frames_shown: int = SHOWN,
 ) -> Path:
     """Write ``report.html``, the curves as pictures of their own, and each detector's ``contact_sheet.png``.
 
@@ -55,6 +62,7 @@ def write_run_report(
         device: Where networks run that score the shown frames again.
         title: Heading; names the benchmark when not given.
         notes: Further paragraphs under the title.
+        frames_shown: Frames whose masks follow the threshold on the page, at most 100.
 
     Returns:
         The page.
@@ -69,9 +77,14 @@ def write_run_report(
     curves = {**_curves(folder, folders), **_quality(folders, rows)}
     for caption, picture in curves.items():
         write_bytes(folder / CURVE_FILES[caption], picture)
+    tables = {} if failures else _tables(folder, folders)
     images: dict[str, UInt8Array] = {}
+    shown: list[dict[str, Any]] = []
+    classes: dict[str, Sequence[str]] = {}
     if plan is not None and folders:
-        images = _contact_sheets(folder, folders, rows, plan, device)
+        images, shown = _frames(folder, folders, rows, plan, device, tables, frames_shown)
+        classes = _class_names(plan, tables)
+    figures = {name: {str(row["frame"]): row.get("ap") for row in rows[name]} for name in tables}
     skipped = {(str(item["frame"]), str(item["reason"])) for card in cards for item in card.get("skipped", [])}
     write_report(
         folder / REPORT_FILE,
@@ -82,6 +95,7 @@ def write_run_report(
         per_image=rows,
         skipped=sorted(skipped),
         notes=notes,
+        explorer=explorer_data(folders, tables, shown, classes=classes, figures=figures),
     )
     return folder / REPORT_FILE
 
@@ -163,18 +177,39 @@ def _quality(cards: Mapping[str, Card], rows: Mapping[str, Sequence[Mapping[str,
     return {"Foretold quality": quality_figure(images, note=note, controls=controls)}
 
 
-def _contact_sheets(
+def _tables(out: Path, cards: Mapping[str, Card]) -> dict[str, ThresholdTable]:
+    """By folder, detectors before controls, what each threshold means; without those whose state cannot be read."""
+    tables = {}
+    for folder in sorted(cards, key=lambda name: is_control(cards[name])):
+        with suppress(AnomsegError):
+            curve = load_curve(out / folder)
+            table = threshold_table(curve) if curve is not None else None
+            if table is not None:
+                tables[folder] = table
+    return tables
+
+
+def _class_names(plan: Plan, folders: Iterable[str]) -> dict[str, Sequence[str]]:
+    networks = {name: network_of(plan.detectors[name], plan.segmenter) for name in folders if name in plan.detectors}
+    return {name: network.classes for name, network in networks.items() if network is not None}
+
+
+def _frames(
     out: Path,
     cards: Mapping[str, Card],
     rows: Mapping[str, Sequence[Mapping[str, Any]]],
     plan: Plan,
     device: torch.device | str,
-) -> dict[str, UInt8Array]:
+    tables: Mapping[str, ThresholdTable],
+    count: int,
+) -> tuple[dict[str, UInt8Array], list[dict[str, Any]]]:
+    """Contact sheets as files, their panels for the page, and the frames whose masks follow the threshold."""
     values = {folder: {str(row["frame"]): worth(row) for row in rows[folder]} for folder in cards}
     choices = {folder: choose_frames(values[folder]) for folder in cards}
     captions = {folder: {str(row["frame"]): caption_of(row) for row in rows[folder]} for folder in cards}
     bounded = [folder for folder, card in cards.items() if card["detector"].get("bounded")]
     segmenter, source = plan.segmenter, open_source(plan, device, segment=True)
+    shown = _shown(choices, rows, plan, source, tables, count)
     drawn = draw_frames(
         plan.frames,
         source,
@@ -184,6 +219,7 @@ def _contact_sheets(
         captions=captions,
         bounded=bounded,
         draw=FailurePanels(plan, source, captions) if plan.task == "failure" else None,
+        shown=shown,
     )
     images: dict[str, UInt8Array] = {}
     for folder, card in cards.items():
@@ -193,7 +229,26 @@ def _contact_sheets(
         if not is_control(card):
             for heading, panels in groups.items():
                 images |= {f"{folder}, {heading}, {position}": panel for position, panel in enumerate(panels, 1)}
-    return images
+    return images, shown.listed() if shown is not None else []
+
+
+def _shown(
+    choices: Mapping[str, Choice],
+    rows: Mapping[str, Sequence[Mapping[str, Any]]],
+    plan: Plan,
+    source: MapSource,
+    tables: Mapping[str, ThresholdTable],
+    count: int,
+) -> ShownFrames | None:
+    if not tables:
+        return None
+    counted = {str(row["frame"]) for folder in tables for row in rows[folder]}
+    order = [frame.id for frame in plan.frames if frame.id in counted]
+    telling = [
+        [one for pair in zip_longest(choices[folder].best, choices[folder].worst) for one in pair if one is not None]
+        for folder in tables
+    ]
+    return ShownFrames(spread_frames(telling, order, count), tables, source.prediction)
 
 
 def worth(row: Mapping[str, Any]) -> float | None:

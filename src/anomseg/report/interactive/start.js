@@ -1,0 +1,2 @@
+sortTables();
+startExplorer();
