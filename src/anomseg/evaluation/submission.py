@@ -47,6 +47,8 @@ class Track:
 TRACKS: Mapping[str, Track] = {
     "road_anomaly_21": Track("AnomalyTrack-all", ("validation", "test")),
     "road_obstacle_21": Track("ObstacleTrack-all", ("validation", "test", "night", "snowstorm")),
+    # Its other splits of test frames are parts of this one.
+    "lost_and_found": Track("LostAndFound-test", ("test",)),
 }
 
 
