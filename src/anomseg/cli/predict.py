@@ -63,7 +63,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--format",
         type=str,
         default="png,npy",
-        help="any of png (pictures), npy, hdf5 (as SegmentMeIfYouCan exchanges maps), separated by commas",
+        help="any of png (pictures), npy, hdf5 (as SegmentMeIfYouCan exchanges maps), coco (components at the "
+        "threshold as COCO annotations), separated by commas",
     )
     parser.add_argument("--dtype", type=str, default="float32", help="of npy maps: float32 or float16")
     parser.add_argument("--range", type=float, nargs=2, default=None, help="scores at both ends of the colours")

@@ -2,6 +2,7 @@
 
 from anomseg.inference.assessing import Assessed, assess_images
 from anomseg.inference.assessment import FailureAssessment
+from anomseg.inference.coco import component_annotations, decode_rle, encode_rle, join_coco, write_coco
 from anomseg.inference.colour import colour_classes, colourise, draw_outline, heat_overlay, score_range
 from anomseg.inference.costs import CostRow, measure_costs
 from anomseg.inference.directory import PredictSummary, Progress, predict_to_directory
@@ -42,9 +43,13 @@ __all__ = [
     "assess_images",
     "colour_classes",
     "colourise",
+    "component_annotations",
+    "decode_rle",
     "draw_outline",
+    "encode_rle",
     "expand_inputs",
     "heat_overlay",
+    "join_coco",
     "load_roi",
     "measure_costs",
     "open_set_map",
@@ -56,6 +61,7 @@ __all__ = [
     "score_range",
     "threshold_at_false_alarms",
     "threshold_of",
+    "write_coco",
     "write_hdf5",
     "write_mask",
     "write_npy",

@@ -17,6 +17,7 @@ from anomseg.detectors.base import Detector
 from anomseg.errors import ConfigError, DataError, FrameError
 from anomseg.files import read_json
 from anomseg.inference.assessment import FailureAssessment
+from anomseg.inference.coco import join_coco
 from anomseg.inference.colour import Range
 from anomseg.inference.image_predictor import ImagePredictor
 from anomseg.inference.outputs import Outputs
@@ -109,7 +110,8 @@ def predict_to_directory(
         segmenter: The network; None for a detector that needs none or carries its own.
         detector: Ready to score.
         out: Folder of the results, made if missing; images in it are never taken for inputs.
-        formats: Any of png, npy, hdf5; see `Prediction.save`.
+        formats: Any of png, npy, hdf5, coco; see `Prediction.save`. ``coco`` also writes the components of all images
+            into one file, ``all.coco.json``.
         dtype: Of the ``npy`` maps.
         threshold: Score from which a pixel counts as anomalous; the one stored with the detector where not given, if
             there is any.
@@ -135,11 +137,12 @@ def predict_to_directory(
         CompatibilityError: The detector does not fit the segmenter.
         KeyboardInterrupt: The user stopped it; what was finished is kept.
     """
-    stored = threshold_of(detector, calibrated=calibrated) if threshold is None and task == "anomaly" else None
-    if stored is None:
-        outputs = Outputs(tuple(formats), dtype, threshold, range)
-    else:
-        outputs = Outputs(tuple(formats), dtype, stored[0], range, stored[1].title)
+    if task != "anomaly" and "coco" in formats:
+        raise ConfigError("the format coco is of anomalous components; leave it out with --task failure")
+    rule = None
+    if threshold is None and task == "anomaly":
+        threshold, rule = _stored(detector, calibrated=calibrated)
+    outputs = Outputs(tuple(formats), dtype, threshold, range, rule)
     if batch_size < 1:
         raise ConfigError(f"batch size {batch_size} is not positive; use 1 or more")
     started = time.perf_counter()
@@ -190,10 +193,24 @@ def predict_to_directory(
             else:
                 done.append(source.name)
                 report(source.name, "done")
-    quality = read_quality(folder, [source.name for source in sources]) if task == "failure" else []
+    written = {*done, *kept}
+    _write_joint(folder, [source.name for source in sources if source.name in written], task, formats)
+    return PredictSummary(tuple(done), tuple(kept), tuple(skipped), time.perf_counter() - started)
+
+
+def _stored(detector: Detector, *, calibrated: bool) -> tuple[float | None, str | None]:
+    """The threshold that a detector carries and the name of its rule; None without one."""
+    stored = threshold_of(detector, calibrated=calibrated)
+    return (None, None) if stored is None else (stored[0], stored[1].title)
+
+
+def _write_joint(folder: Path, names: Sequence[str], task: Task, formats: Sequence[str]) -> None:
+    """Files on all images together."""
+    if "coco" in formats and names:
+        join_coco(folder, names)
+    quality = read_quality(folder, names) if task == "failure" else []
     if quality:
         write_quality(folder, quality)
-    return PredictSummary(tuple(done), tuple(kept), tuple(skipped), time.perf_counter() - started)
 
 
 def is_finished(folder: Path, source: Source, predictor: ImagePredictor[Any, Any], outputs: Outputs) -> bool:

@@ -12,7 +12,7 @@ from anomseg.inference.colour import Range
 from anomseg.inference.provenance import digest
 from anomseg.inference.writers import MapDtype
 
-FORMATS = ("png", "npy", "hdf5")
+FORMATS = ("png", "npy", "hdf5", "coco")
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,15 @@ class Outputs:
     """What is written for each image.
 
     Attributes:
-        formats: Any of png, npy, hdf5.
+        formats: Any of png, npy, hdf5, coco.
         dtype: Of the ``npy`` maps; ``hdf5`` is float16, as its readers expect.
         threshold: Score from which a pixel counts as anomalous; None writes no mask.
         range: Scores at both ends of the overlay's colours; None takes each map's own.
         threshold_rule: How the threshold was found, where it is one that the detector carries.
 
     Raises:
-        ConfigError: A format or number type is unknown, there is no format, or the range is empty.
+        ConfigError: A format or number type is unknown, there is no format, the range is empty, or components are
+            wanted without a threshold.
     """
 
     formats: Sequence[str] = ("png", "npy")
@@ -42,6 +43,11 @@ class Outputs:
         for name in self.formats:
             if name not in FORMATS:
                 raise unknown_name("output format", name, FORMATS)
+        if "coco" in self.formats and self.threshold is None:
+            raise ConfigError(
+                "the format coco writes components at a threshold; give --threshold or --false-alarms, or store one "
+                "with 'anomseg calibrate --rule'"
+            )
         if self.dtype not in ("float16", "float32"):
             raise unknown_name("number type", self.dtype, ("float16", "float32"))
         if self.threshold is not None and not math.isfinite(self.threshold):

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from anomseg.errors import CompatibilityError, ConfigError
+from anomseg.inference.coco import SUFFIX as COCO_SUFFIX
+from anomseg.inference.coco import write_coco
 from anomseg.inference.colour import (
     BoolArray,
     FloatArray,
@@ -212,16 +214,17 @@ class Prediction:
     ) -> list[Path]:
         """Write the result as files named after the image, the sidecar last.
 
-        ``npy`` and ``hdf5`` give the raw map; ``png`` gives the overlay, the segmentation and, with a threshold,
-        the mask, the open-set map as a picture with a legend (``<name>_open_set.png``) and as a palette image whose
-        pixels are class numbers (``<name>_open_set_labels.png``), and what the detector shows besides
+        ``npy`` and ``hdf5`` give the raw map; ``coco`` gives the components at the threshold as COCO annotations with
+        run-length encoding and score (``<name>.coco.json``); ``png`` gives the overlay, the segmentation and, with a
+        threshold, the mask, the open-set map as a picture with a legend (``<name>_open_set.png``) and as a palette
+        image whose pixels are class numbers (``<name>_open_set_labels.png``), and what the detector shows besides
         (``<name>_<picture>.png``). The sidecar ``<name>.json`` says what made them.
         Files of an earlier, different run that would contradict it are removed; those that no sidecar of ours lists
         are let be.
 
         Args:
             directory: Made if missing.
-            formats: Any of png, npy, hdf5.
+            formats: Any of png, npy, hdf5, coco.
             dtype: Of the ``npy`` map; ``hdf5`` is float16, as its readers expect.
             threshold: Score from which a pixel counts as anomalous; the prediction's own where not given.
             range: Scores at both ends of the overlay's colours.
@@ -230,7 +233,7 @@ class Prediction:
             The files written, sidecar last.
 
         Raises:
-            ConfigError: A format is unknown.
+            ConfigError: A format is unknown, or needs a threshold.
             FrameError: float16 cannot hold the scores; nothing was touched.
             DataError: A file cannot be written, or ``<name>.json`` is somebody else's; nothing was touched.
         """
@@ -252,6 +255,10 @@ class Prediction:
             writers[".npy"] = lambda path: write_npy(path, self.anomaly_map, outputs.dtype)
         if "hdf5" in outputs.formats:
             writers[".hdf5"] = lambda path: write_hdf5(path, self.anomaly_map)
+        threshold = outputs.threshold
+        if "coco" in outputs.formats and threshold is not None:
+            mask = self.mask(threshold)
+            writers[COCO_SUFFIX] = lambda path: write_coco(path, self.name, self.anomaly_map, mask, threshold)
         if "png" in outputs.formats:
             writers |= self._pictures(outputs)
         return writers

@@ -13,7 +13,8 @@ from anomseg.files import cannot_write, write_json
 
 #: Ends of the files that we write beside a detector's own pictures, of all tasks.
 SUFFIXES = (
-    ".npy", ".hdf5", "_overlay.png", "_mask.png", "_segmentation.png", "_open_set.png", "_open_set_labels.png",
+    ".npy", ".hdf5", ".coco.json",
+    "_overlay.png", "_mask.png", "_segmentation.png", "_open_set.png", "_open_set_labels.png",
     "_error.npy", "_error.hdf5", "_error.png", "_error_overlay.png", "_error_mask.png",
 )  # fmt: skip
 _PICTURE = re.compile(r"_[a-z0-9_]{1,40}\.png")
