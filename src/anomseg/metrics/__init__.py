@@ -18,6 +18,7 @@ from anomseg.metrics.equal_pixels import EqualPixelsResult, equal_pixel_ap
 from anomseg.metrics.failure import FailureDetection, FailureResult
 from anomseg.metrics.failure_intervals import FAILURE_FIGURES, failure_difference, failure_intervals
 from anomseg.metrics.false_alarms import CleanAlarms, CleanAlarmsResult, ObjectRecall
+from anomseg.metrics.instances import InstanceAP, InstanceResult, predicted_instances
 from anomseg.metrics.judged_images import (
     JUDGED_FIGURES,
     JudgedImages,
@@ -79,6 +80,8 @@ __all__ = [
     "FalsePositives",
     "FprRule",
     "ImageFigures",
+    "InstanceAP",
+    "InstanceResult",
     "Intervals",
     "JudgedCounts",
     "JudgedImages",
@@ -131,6 +134,7 @@ __all__ = [
     "pasted_or_untouched",
     "percentile_bins",
     "pixel_kinds",
+    "predicted_instances",
     "probability_figures",
     "quality_difference",
     "quality_intervals",
