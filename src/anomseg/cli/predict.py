@@ -12,6 +12,7 @@ from anomseg.cli.arguments import (
     open_detectors,
     open_segmenter_for,
 )
+from anomseg.cli.video import add_video
 from anomseg.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTIAL, ConfigError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of this command."""
-    parser.add_argument("inputs", type=str, nargs="+", help="images, folders, globs, or @list.txt")
+    parser.add_argument("inputs", type=str, nargs="+", help="images, folders, globs, @list.txt, or videos")
     parser.add_argument(
         "--task",
         type=str,
@@ -75,6 +76,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "are on it too",
     )
     parser.add_argument("--roi", type=str, default=None, help="mask image; scores count where it is not zero")
+    add_video(parser)
     parser.add_argument("--batch-size", type=int, default=1, help="images in one forward pass")
     parser.add_argument("--overwrite", action="store_true", help="redo images whose results are there already")
     add_run(parser)
@@ -85,6 +87,8 @@ def run(options: Namespace) -> int:
     from pathlib import Path
 
     from anomseg.cli.output import Progress, say, warn
+    from anomseg.cli.video import names_videos
+    from anomseg.cli.video import predict as predict_videos
     from anomseg.cli.volumes import names_volumes
     from anomseg.cli.volumes import predict as predict_volume
     from anomseg.detectors import network_of, segmenter_matches
@@ -98,6 +102,10 @@ def run(options: Namespace) -> int:
 
     if options.mask is not None or names_volumes(options.inputs):
         return predict_volume(options)
+    if names_videos(options.inputs):
+        return predict_videos(options)
+    if options.smooth:
+        raise ConfigError("--smooth goes with videos; leave it out for images")
     if options.task == "failure" and options.false_alarms is not None:
         raise ConfigError("--false-alarms is a threshold of anomalies; give --threshold with --task failure")
     if options.threshold is not None and options.false_alarms is not None:
