@@ -102,6 +102,7 @@ def test_the_anomaly_variant_counts_all_but_the_vehicle(tmp_path):
     (root / "LAF_roi_2048.png").unlink()
     with pytest.raises(DataError, match=r"lacks LAF_roi_2048\.png"):
         load_frames("lost_and_found:variant=anomaly", root)
+    assert "LAF_roi_2048.png" in verify("lost_and_found:variant=anomaly", root).of("missing")[0]
     with pytest.raises(ConfigError, match="'obstacle', 'anomaly', got anomly"):
         dataset_spec("lost_and_found:variant=anomly")
 

@@ -6,10 +6,10 @@ import road_trees
 import trees
 from trees import encode, mask, pixels, put
 
-from anomseg.data import dataset_spec, load_frames, verify
+from anomseg.data import dataset_spec, instance_map, load_frames, verify
 from anomseg.data.decoding import decode_numbers
-from anomseg.data.specs.oodis import instance_map
 from anomseg.errors import ConfigError, FrameError
+from anomseg.metrics import InstanceAP, predicted_instances
 
 
 def test_labels_and_instances_of_fishyscapes_frames(tmp_path):
@@ -41,6 +41,20 @@ def test_tracks_have_their_own_splits_and_hidden_frames(tmp_path):
     assert all(frame.label is None and instance_map(frame) is None for frame in hidden)
     with pytest.raises(ConfigError, match="got road_anomly"):
         dataset_spec("oodis:part=road_anomly")
+
+
+def test_average_precision_from_map_to_components(tmp_path):
+    """A map that is the truth finds every instance; one that joins two of them finds neither."""
+    frames = load_frames("oodis", road_trees.oodis(tmp_path))
+    exact, joined = InstanceAP(min_region=3), InstanceAP(min_region=3)
+    for frame in frames:
+        label, truth = frame.label, instance_map(frame)
+        ids, sure = predicted_instances((label == 1) * 2.0, 1.0, void=label == 255, min_size=3)
+        exact.update(ids, sure, truth, frame.id)
+        ids, sure = predicted_instances((truth >= 0) * 2.0, 1.0, void=label == 255, min_size=3)
+        joined.update(ids, sure, truth, frame.id)
+    assert (exact.compute().ap, exact.compute().instances, exact.compute().predictions) == (1.0, 2, 2)
+    assert (joined.compute().ap, joined.compute().predictions) == (0.0, 2)
 
 
 def test_other_frames_have_no_instances(tmp_path):

@@ -4,6 +4,7 @@ from anomseg.data.dataset import DatasetSpec, Split
 from anomseg.data.decoding import decode_image, decode_label, image_size
 from anomseg.data.fingerprint import frame_fingerprint
 from anomseg.data.frames import HeldOutImages, load_frames
+from anomseg.data.instances import instance_map
 from anomseg.data.label_mapping import ClassMapping, LabelSpace
 from anomseg.data.label_space import label_space, label_space_of
 from anomseg.data.labels import ValueTable, parse_value_table
@@ -25,6 +26,7 @@ __all__ = [
     "decode_label",
     "frame_fingerprint",
     "image_size",
+    "instance_map",
     "label_space",
     "label_space_of",
     "load_frames",

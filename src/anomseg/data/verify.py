@@ -59,7 +59,7 @@ def verify(
             problems.append(Problem("count", f"{part.split.name}: {len(records)} frames instead of {expected}"))
         for record in records:
             problems += _check_record(record, part, table)
-        problems += _check_scan(part.scan, part) + _check_manifest(part)
+        problems += _check_scan(part.scan, part) + _check_manifest(part) + _check_region(part)
     first = located[0]
     return VerifyReport(
         spec.name, first.root, first.layout.name, tuple(counts), tuple(dict.fromkeys(problems)), tuple(absent)
@@ -153,6 +153,14 @@ def _check_scan(scan: Scan, located: Located) -> list[Problem]:
         else:
             found.append(Problem("extra", str(path)))
     return found + [Problem("extra", str(path)) for path in scan.strangers]
+
+
+def _check_region(located: Located) -> list[Problem]:
+    try:
+        located.region  # noqa: B018 - whether it is there
+    except DataError as error:
+        return [Problem("missing", str(error))]
+    return []
 
 
 def _check_manifest(located: Located) -> list[Problem]:

@@ -133,10 +133,17 @@ class ResumingTransfer:
         with self.part.open("ab" if continued else "wb") as stream:
             for chunk in _chunks(answer):
                 stream.write(chunk)
+                if done // MIB != (done + len(chunk)) // MIB:
+                    self._report(done + len(chunk), total)
                 done += len(chunk)
-                self.on_progress(done // MIB, max(done, total or 0) // MIB, self.part.stem)
         if total is not None and done != total:
             raise requests.ConnectionError(f"{done} of {total} bytes came")
+        self._report(done, done)
+
+    def _report(self, done: int, total: int | None) -> None:
+        """Whole mebibytes; those in all are rounded up, so that only the end looks like one."""
+        in_all = -(-max(done, total or 0) // MIB)
+        self.on_progress(in_all if done == total else done // MIB, in_all, self.part.stem)
 
     def _hand_over(self, target: Path) -> None:
         """Give the file its place, keeping the partial file until it has been checked."""

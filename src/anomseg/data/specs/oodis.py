@@ -6,61 +6,23 @@ of the two tracks. A value from 1000 on is an instance (its class times 1000 plu
 void, all smaller ones are inliers. Ground truth is public for Fishyscapes' validation frames alone; the images come
 from LostAndFound and from the tracks' own archives, under the same root.
 
-Frames have the usual anomaly label; `instance_map` gives the instances for `anomseg.metrics.InstanceAP`.
+Frames have the usual anomaly label; `anomseg.data.instance_map` gives the instances for `anomseg.metrics.InstanceAP`.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
-
-import numpy as np
 
 from anomseg.data.archive import Archive
 from anomseg.data.dataset import DatasetSpec, Split
-from anomseg.data.decoding import decode_numbers
 from anomseg.data.file_rules import IMAGE_NAME, FileRule
+from anomseg.data.instances import decode_instances
 from anomseg.data.labels import BINARY_VOID
 from anomseg.data.layout import Layout
 from anomseg.data.specs.smiyc import ANOMALY_TRACK, OBSTACLE_TRACK
-from anomseg.errors import FrameError, unknown_name
-from anomseg.types import ANOMALY, INLIER, VOID, Frame, UInt8Array
+from anomseg.errors import unknown_name
 
 PARTS = ("fishyscapes", "road_anomaly", "road_obstacle")
-FIRST = 1000
-"""The smallest value that is an instance."""
-
-
-def decode_instances(path: Path) -> UInt8Array:
-    """The anomaly label that an instance map stands for.
-
-    Raises:
-        FrameError: It cannot be read.
-    """
-    numbers = decode_numbers(path)
-    return np.select([numbers >= FIRST, numbers == VOID], [ANOMALY, VOID], INLIER).astype(np.uint8)
-
-
-def instance_map(frame: Frame) -> np.ndarray | None:
-    """The instances of a frame of OoDIS, decoded now.
-
-    Returns:
-        ``(H, W)`` int32: 0 where there is none, 1 and above the instances of this frame in ascending order of their
-        stored numbers, -1 void; None for frames without ground truth.
-
-    Raises:
-        FrameError: The map cannot be read, or the frame is of another data set.
-    """
-    if frame.meta.get("dataset") != "oodis":
-        raise FrameError(f"{frame.id} is no frame of oodis, which alone has instances")
-    if "label_path" not in frame.meta:
-        return None
-    numbers = decode_numbers(Path(frame.meta["label_path"]))
-    ids = np.unique(numbers[numbers >= FIRST])
-    instances = np.where(numbers >= FIRST, np.searchsorted(ids, numbers) + 1, 0).astype(np.int32)
-    instances[numbers == VOID] = -1
-    return instances
-
 
 _FISHYSCAPES = Layout(
     "official",
