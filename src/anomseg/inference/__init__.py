@@ -19,6 +19,10 @@ from anomseg.inference.quality_table import QualityRow, quality_text, read_quali
 from anomseg.inference.readers import read_map
 from anomseg.inference.roi import Roi, load_roi
 from anomseg.inference.thresholds import threshold_at_false_alarms, threshold_of
+from anomseg.inference.video import Smoothing, VideoSummary, predict_video
+from anomseg.inference.video_reading import VideoFrame, VideoReader, is_video
+from anomseg.inference.video_table import FrameRow, read_frame_table
+from anomseg.inference.video_writing import VideoWriter
 from anomseg.inference.writers import write_hdf5, write_mask, write_npy, write_picture, write_segmentation
 
 __all__ = [
@@ -28,6 +32,7 @@ __all__ = [
     "CostRow",
     "FailureAssessment",
     "FailurePredictor",
+    "FrameRow",
     "ImageFile",
     "Outputs",
     "PredictSummary",
@@ -37,6 +42,11 @@ __all__ = [
     "Progress",
     "QualityRow",
     "Roi",
+    "Smoothing",
+    "VideoFrame",
+    "VideoReader",
+    "VideoSummary",
+    "VideoWriter",
     "add_colour_bar",
     "add_legend",
     "anomaly_colour",
@@ -49,13 +59,16 @@ __all__ = [
     "encode_rle",
     "expand_inputs",
     "heat_overlay",
+    "is_video",
     "join_coco",
     "load_roi",
     "measure_costs",
     "open_set_map",
     "predict",
     "predict_to_directory",
+    "predict_video",
     "quality_text",
+    "read_frame_table",
     "read_map",
     "read_quality",
     "score_range",
