@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "evaluation"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "evaluation"))
 from small_run import BENCHMARK, TinySegmenter, write_tree
 
 from anomseg.calibration import FrameScores
 from anomseg.errors import DataError
 from anomseg.evaluation import evaluate_protocols, make_plan
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

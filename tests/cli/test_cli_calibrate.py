@@ -79,6 +79,44 @@ def test_calibrate_complains_in_one_line(network, camvid, tmp_path, capsys):
     assert not (tmp_path / "x").exists()
 
 
+def test_a_stored_threshold_and_its_promise(network, dataset, camvid, tmp_path, capsys):
+    base = ["calibrate", "--detector", "energy", "--segmenter", str(network), "--decades", "3"]
+    ours = [*base, "--data", f"camvid={camvid}@train", f"camvid={camvid}@val"]
+    saved = tmp_path / "cal"
+    assert run([*ours, "--rule", "conformal", "--risk", "0.1", "--out", str(saved)]) == 2
+    error = capsys.readouterr().err
+    assert "4 frames of calibration cannot vouch for a risk of 0.1, which takes at least 9" in error
+    assert error.count("\n") == 1
+    assert not saved.exists()
+    assert run([*ours, "--rule", "conformal", "--risk", "0.3", "--loss", "frames", "--out", str(saved)]) == 0
+    assert "by conformal: the chance of any false alarm in a new frame is at most 0.3" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    stored = json.loads((saved / "detector.json").read_text())["calibration"]["threshold"]
+    assert (stored["rule"], stored["units"], stored["loss"]) == ("conformal", 4, "frames")
+    options = ["--segmenter", str(network), "--detector", str(saved), "--format", "npy,coco"]
+    picture = str(dataset / "images" / "0.png")
+    assert run(["predict", picture, *options, "--out", str(tmp_path / "a")]) == 0
+    assert "stored threshold" in capsys.readouterr().out
+    output = json.loads((tmp_path / "a" / "0.json").read_text())["output"]
+    assert (output["threshold"], output["threshold_rule"]) == (stored["value"], "conformal")
+    assert (tmp_path / "a" / "all.coco.json").is_file()
+    assert run(["predict", picture, *options, "--threshold", "-3", "--out", str(tmp_path / "b"), "--quiet"]) == 0
+    assert json.loads((tmp_path / "b" / "0.json").read_text())["output"]["threshold"] == -3
+    oracle = [*base, "--data", f"road_anomaly_21={dataset}", "--rule", "best_f1", "--out", str(tmp_path / "o")]
+    assert run(oracle) == 0
+    told = capsys.readouterr()
+    assert "best_f1 (oracle)" in told.out
+    assert "oracle" in told.err
+    for more, message in (
+        (["--risk", "0.1"], "go with a --rule"),
+        (["--rule", "quantile"], "needs a risk"),
+        (["--rule", "conformal", "--risk", "0.3", "--block", "0"], "block of 0"),
+    ):
+        assert run([*ours, *more, "--out", str(tmp_path / "x")]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_submit(network, tmp_path, capsys):
     root = anomaly_track(tmp_path / "dataset_AnomalyTrack")
     options = [

@@ -76,8 +76,9 @@ def score_components(
         clean = [row.frame for row in states[folder].per_image.figures() if row.inlier and not row.anomaly]
         alarms[folder].settle(len(clean), smallest[0])
         counter = alarms[folder].alarms
-        for frame in clean if counter is not None else ():
-            counter.update(read_map(folder, frame), read_label(frame), frame)
+        if counter is not None:
+            for frame in clean:
+                counter.update(read_map(folder, frame), read_label(frame), frame)
         states[folder].component, states[folder].alarms = component, alarms[folder]
     return list(fresh)
 

@@ -145,7 +145,7 @@ def component_annotations(score: FloatArray, mask: BoolArray, *, image_id: int |
     if score.shape != mask.shape or mask.ndim != 2:
         raise FrameError(f"a map of shape {score.shape} and a mask of {mask.shape} do not belong together")
     numbers, _ = label_components(np.asarray(mask, bool))
-    found = []
+    found: list[dict[str, Any]] = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(numbers), 1):
         inside = numbers[rows, columns] == number
         x, y = np.nonzero(inside.T)  # column by column
