@@ -125,17 +125,20 @@ def read_frame_table(path: str | Path) -> list[FrameRow]:
     """
     try:
         with Path(path).open(newline="", encoding="utf-8") as stream:
-            return [
-                FrameRow(
-                    int(row["frame"]),
-                    *(float(row[name]) for name in ("time", "max_score", "mean_score")),
-                    float(row["share"]) if row["share"] else None,
-                    int(row["components"]) if row["components"] else None,
-                )
-                for row in csv.DictReader(stream)
-            ]
+            return [_read_row(row) for row in csv.DictReader(stream)]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a table of frames: {error}") from error
+
+
+def _read_row(row: dict[str, str]) -> FrameRow:
+    return FrameRow(
+        int(row["frame"]),
+        float(row["time"]),
+        float(row["max_score"]),
+        float(row["mean_score"]),
+        float(row["share"]) if row["share"] else None,
+        int(row["components"]) if row["components"] else None,
+    )
 
 
 def _text(value: float) -> str:
