@@ -94,6 +94,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--allow-overlap", action="store_true", help="go on when a detector was fitted on these frames")
     parser.add_argument("--overwrite", action="store_true", help="replace another run's results in OUT")
     parser.add_argument("--no-report", action="store_true", help="write figures only, no pictures and no report.html")
+    parser.add_argument(
+        "--report-frames",
+        type=int,
+        default=12,
+        help="frames in report.html whose masks follow the threshold, at most 100; all detectors score them once more",
+    )
     add_run(parser)
 
 
@@ -216,6 +222,7 @@ def finish(options: Namespace, cards: list[dict[str, Any]], out: Path, *, plan: 
     for frame, reason in sorted(skipped):
         warn(f"skipped {frame}: {reason}")
     if not options.no_report:
-        write_run_report(out, cards, plan=plan, device=device)
+        more = {"frames_shown": options.report_frames} if plan is not None else {}
+        write_run_report(out, cards, plan=plan, device=device, **more)
         say(f"report: {out / 'report.html'}", options.quiet)
     return EXIT_PARTIAL if skipped else EXIT_OK

@@ -16,7 +16,7 @@ from anomseg.report.pictures import drawing_url, photo_url
 from anomseg.report.threshold_table import ThresholdTable
 from anomseg.types import Frame, UInt8Array
 
-SHOWN, MOST_SHOWN = 24, 100
+SHOWN, MOST_SHOWN = 12, 100
 WIDTH = 480
 _LEAST_WIDTH = 32
 #: Bytes of all pictures together, before base64 makes four of three.
@@ -118,11 +118,12 @@ def spread_frames(chosen: Sequence[Sequence[str]], order: Sequence[str], count: 
         >>> spread_frames([["a", "b"], ["c"]], ["a", "b", "c", "d", "e", "f"], count=4)
         ('a', 'b', 'c', 'd')
     """
+    most = max(0, min(count, MOST_SHOWN))
     turns = itertools.chain.from_iterable(itertools.zip_longest(*chosen))
     known = set(order)
-    picked = [name for name in dict.fromkeys(turns) if name in known][: min(count, MOST_SHOWN)]
+    picked = [name for name in dict.fromkeys(turns) if name in known][:most]
     rest = [name for name in order if name not in set(picked)]
-    missing = min(min(count, MOST_SHOWN) - len(picked), len(rest))
+    missing = min(most - len(picked), len(rest))
     picked += [rest[index * len(rest) // missing] for index in range(missing)]
     wanted = set(picked)
     return tuple(name for name in order if name in wanted)
