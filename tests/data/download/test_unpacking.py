@@ -150,7 +150,6 @@ def test_too_many_files_and_files_of_one_name(place):
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("a.png", b"2")
     refused(place, stream.getvalue(), "twice")
-    refused(place, tarred({"a/B.png": b"1", "a/b.PNG": b"2"}), "twice")
     refused(place, tarred({"a": b"1", "a/b": b"2"}), "a file and a folder would be one")
     refused(place, tarred({"a/b": b"1", "a": b"2"}), "a file and a folder would be one")
 
@@ -191,5 +190,6 @@ def test_names_that_cannot_name_a_file(name):
 
 
 def test_a_missing_archive(tmp_path):
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match=r"no\.zip does not exist"):
         unpack(tmp_path / "no.zip", tmp_path / "set")
+    assert list(tmp_path.iterdir()) == []

@@ -47,6 +47,8 @@ def unpack(archive: str | Path, target: str | Path, limits: Limits = Limits()) -
             files or one name twice, unpacks to too much, or cannot be written. Nothing of it is left then.
     """
     source, place = Path(archive), Path(target)
+    if not source.is_file():
+        raise DataError(f"{source} does not exist; download it first")
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise DataError(f"{place} is there already; remove it to unpack {source.name} anew")
     try:
@@ -60,7 +62,7 @@ def unpack(archive: str | Path, target: str | Path, limits: Limits = Limits()) -
         place.chmod(0o755)
         return count
     except Refused as error:
-        raise DataError(f"{source} is not unpacked: {error}; nothing was written") from error
+        raise DataError(f"{source} is not unpacked: {error}; remove it to fetch it anew") from error
     except OSError as error:
         raise cannot_write(place, error) from error
     finally:
@@ -73,11 +75,11 @@ def _unpack_into(source: Path, scratch: Path, limits: Limits) -> int:
     with open_members(source, budget.left) as members:
         for member in members:
             name = inside(member.name)
-            if name.casefold() in written:
+            if name in written:
                 raise Refused(f"it holds {name!r} twice")
             if len(written) >= limits.files:
                 raise Refused(f"it holds more than {limits.files} files")
-            written.add(name.casefold())
+            written.add(name)
             path = scratch / name
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
