@@ -7,8 +7,8 @@ something in complete folders alone; ``testNoKnown`` also leaves out the scenes 
 
 The variant ``anomaly`` has the same frames but counts the whole image less the vehicle itself: what is neither free
 road nor obstacle is an inlier too. Its region is a mask of the challenge's code, ``LAF_roi_2048.png`` (2048x1024, 0
-where the vehicle is), which has to lie in the data set's folder. That this is how the two are put together is what we
-rely on; the challenge publishes no description of it.
+where the vehicle is), which has to lie in the data set's folder. That label and mask are put together so is what we
+rely on, unverified.
 """
 
 from __future__ import annotations
