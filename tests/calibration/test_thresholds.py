@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "evaluation"))
+from small_run import BENCHMARK, write_tree
 from test_calibrated_detectors import Colours, frames, image, scores_of
 
 from anomseg.calibration import (
@@ -20,6 +22,7 @@ from anomseg.calibration import (
 )
 from anomseg.detectors import SavedCalibration, create_detector, load_detector, save_detector
 from anomseg.errors import CompatibilityError, ConfigError, DataError
+from anomseg.evaluation import evaluate
 from anomseg.inference import predict, predict_to_directory, threshold_of
 from anomseg.types import Frame
 
@@ -81,7 +84,7 @@ def test_a_calibration_set_that_is_too_small_is_refused_before_any_work(network)
     calls = []
     network.register_forward_hook(lambda *_: calls.append(1))
     with pytest.raises(
-        DataError, match="5 frames of calibration cannot vouch for a risk of 0.1, which takes at least 9"
+        DataError, match=r"^5 frames of calibration cannot vouch for a risk of 0\.1, which takes at least 9"
     ):
         calibrate_detector(detector, network, frames(5), rule=ThresholdRule("conformal", 0.1))
     assert not calls
@@ -171,3 +174,19 @@ def test_a_damaged_threshold_is_named():
     with pytest.raises(DataError, match="stored threshold is damaged"):
         stored_threshold(SavedCalibration({"threshold": {"value": "x", "rule": "quantile"}}, {}))
     assert stored_threshold(SavedCalibration({}, {})) is None
+
+
+def test_what_becomes_of_it_on_a_benchmark(network, tmp_path):
+    root = write_tree(tmp_path / "data", count=3)
+    detector = create_detector("energy")
+    calibrate_detector(detector, network, frames(9), rule=ThresholdRule("conformal", 0.2))
+    card = evaluate(BENCHMARK, root, network, [detector, "msp"])[0]
+    told, value = card["stored_threshold"], stored_threshold(detector.calibration).value
+    chosen = BENCHMARK.load_frames(root)
+    scores = scores_of(create_detector("energy"), network, chosen)
+    label = np.stack([frame.label for frame in chosen])
+    found = scores >= value
+    assert told["tpr"] == found[label == 1].mean()
+    assert told["fpr"] == found[label == 0].mean()
+    assert told["precision"] == (found & (label == 1)).sum() / found[label != 255].sum()
+    assert (told["rule"], told["oracle"], told["risk"]) == ("conformal", False, 0.2)

@@ -1,4 +1,4 @@
-"""Write maps for the hidden test sets of SegmentMeIfYouCan, as the challenge takes them, read back and checked."""
+"""Write maps for the hidden test sets of SegmentMeIfYouCan and Fishyscapes, read back and checked."""
 
 from __future__ import annotations
 
@@ -17,11 +17,21 @@ from anomseg.errors import EXIT_OK, ConfigError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+    from anomseg.detectors import Detector
+    from anomseg.segmenters import Segmenter
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of this command."""
-    parser.add_argument("--benchmark", type=str, required=True, help="road_anomaly_21 or road_obstacle_21")
-    parser.add_argument("--root", type=str, required=True, help="folder of its data, in the official layout")
+    parser.add_argument(
+        "--benchmark", type=str, required=True, help="road_anomaly_21, road_obstacle_21, or fishyscapes"
+    )
+    parser.add_argument(
+        "--root",
+        type=str,
+        required=True,
+        help="folder of its data, in the official layout; of fishyscapes the folder of *_rgb.png",
+    )
     add_network(parser, default=None)
     parser.add_argument("--detector", type=str, default=None, help=DETECTOR_HELP.replace("detectors:", "one detector:"))
     parser.add_argument("--out", type=str, required=True, help="folder of the submission; an interrupted one goes on")
@@ -42,6 +52,7 @@ def run(options: Namespace) -> int:
     from anomseg.cli.output import Progress, say, warn
     from anomseg.detectors import network_of, segmenter_matches
     from anomseg.evaluation import submit
+    from anomseg.evaluation.fishyscapes_files import NAME as FISHYSCAPES
 
     named = open_detectors(named_detectors(options), options.seed)
     if len(named) != 1:
@@ -51,6 +62,8 @@ def run(options: Namespace) -> int:
     mismatch = segmenter_matches(detector, network_of(detector, segmenter))
     if mismatch is not None:
         warn(mismatch)
+    if options.benchmark == FISHYSCAPES:
+        return _fishyscapes(options, segmenter, detector)
     with Progress(f"submission of {name}", options.quiet) as progress:
         made = submit(
             options.benchmark,
@@ -77,4 +90,29 @@ def run(options: Namespace) -> int:
         )
     if made.archive is not None:
         say(f"archive: {made.archive}", options.quiet)
+    return EXIT_OK
+
+
+def _fishyscapes(options: Namespace, segmenter: Segmenter | None, detector: Detector) -> int:
+    from anomseg.cli.output import Progress, say, warn
+    from anomseg.evaluation import submit_fishyscapes
+
+    if options.zip or options.allow_missing or options.method:
+        raise ConfigError("--zip, --method and --allow-missing belong to SegmentMeIfYouCan; leave them out here")
+    with Progress("maps for Fishyscapes", options.quiet) as progress:
+        made = submit_fishyscapes(
+            options.root,
+            segmenter,
+            detector,
+            options.out,
+            seed=options.seed,
+            calibrated=options.calibrated,
+            overwrite=options.overwrite,
+            on_progress=progress,
+        )
+    for note in made.notes:
+        warn(note)
+    say(
+        f"{made.frames} images ({made.kept} kept from before), maps read back and checked: {made.folder}", options.quiet
+    )
     return EXIT_OK

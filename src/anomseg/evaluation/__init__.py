@@ -2,6 +2,7 @@
 
 from anomseg.evaluation.against import against_negatives
 from anomseg.evaluation.evaluate import evaluate, open_source, run_plan
+from anomseg.evaluation.fishyscapes_files import FishyscapesFiles, submit_fishyscapes
 from anomseg.evaluation.maps import MapCache
 from anomseg.evaluation.plan import Plan, make_plan
 from anomseg.evaluation.progress import Progress
@@ -16,6 +17,7 @@ from anomseg.evaluation.submission import Submission, submit
 __all__ = [
     "Answer",
     "DetectorState",
+    "FishyscapesFiles",
     "MapCache",
     "MapSource",
     "Plan",
@@ -35,4 +37,5 @@ __all__ = [
     "read_record",
     "run_plan",
     "submit",
+    "submit_fishyscapes",
 ]

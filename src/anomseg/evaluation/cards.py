@@ -21,6 +21,7 @@ from anomseg.evaluation.margins import calibrated_part, margin_curves, margin_pa
 from anomseg.evaluation.paste_control import NO_CONTROL, NO_PASTED
 from anomseg.evaluation.probabilities import probability_part
 from anomseg.evaluation.states import DetectorState
+from anomseg.evaluation.stored_threshold import stored_part
 from anomseg.files import atomic_write, write_json, write_text
 from anomseg.inference.provenance import plain
 from anomseg.metrics import (
@@ -76,6 +77,7 @@ def anomaly_card(header: Mapping[str, Any], folder: str, state: DetectorState, s
         "per_image_mean": vars(state.per_image.compute()),
         "component": _component(state),
         **clean_alarms_part(state.alarms, passed=state.component is not None),
+        "stored_threshold": stored_part(state, detector.get("calibration")) if result else None,
         "mdm": margin_part(state) if detector.get("bounded") and result else None,
         "mdm_calibrated": calibrated_part(state, detector["calibration"]) if state.calibration and result else None,
         **probability_part(state, bounded=bool(detector.get("bounded"))),
