@@ -202,3 +202,21 @@ def test_percentile_bins_of_one_class_and_of_few_pixels():
 
 def test_void_pixels_stay_out_where_a_benchmark_has_them_by_choice():
     assert get_benchmark("bdd_anomaly").protocol.void == (255,)
+
+
+def test_a_frame_that_a_detector_fails_on_has_its_own_reason_under_every_protocol(tmp_path):
+    tree, network = write_tree(tmp_path / "data"), TinySegmenter()
+    broken = network.segment
+
+    def segment(batch, features):
+        out = broken(batch, features)
+        if network.calls == 2:
+            out.logits[:] = float("nan")
+        return out
+
+    network.segment = segment
+    cards = evaluate_protocols(make_plan(BENCHMARK, tree, network, ["msp"]), tmp_path / "out", names=["pebal", "caos"])
+    reasons = {name: cards[name][0]["skipped"] for name in cards}
+    assert reasons["pebal"] == reasons["caos"] == reasons["default"] != []
+    assert "NaN" in reasons["caos"][0]["reason"]
+    assert network.calls == COUNT

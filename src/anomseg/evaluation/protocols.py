@@ -34,20 +34,26 @@ class CachedSource:
 
     Args:
         out: That run's folder of results.
+        reasons: Why frames have no map, by detector and frame.
     """
 
     out: Path
+    reasons: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     reads_images: bool = field(default=False, init=False)
 
     def answers(self, sample: Sample, folders: Sequence[str]) -> Iterator[Answer]:
-        """Yield one answer a detector; a frame that it failed on is an error again."""
+        """Yield one answer a detector; a frame that it failed on is an error again.
+
+        Raises:
+            DataError: A map is missing or damaged.
+        """
         for name in folders:
             start = time.perf_counter()
-            try:
-                score = MapCache(self.out / name).read(sample.frame_id)
-            except DataError as error:
-                yield Answer(name, error=FrameError(f"{sample.frame_id}: {error}"))
+            reason = self.reasons.get(name, {}).get(sample.frame_id)
+            if reason is not None:
+                yield Answer(name, error=FrameError(reason))
                 continue
+            score = MapCache(self.out / name).read(sample.frame_id)
             yield Answer(name, score, seconds=time.perf_counter() - start)
 
     def prediction(self, folder: str | None = None) -> UInt8Array | None:
@@ -103,7 +109,8 @@ def evaluate_protocols(
     plans = {name: plan if name == FIRST else under(plan, name) for name in chosen}
     pending = [name for name in chosen if overwrite or not _finished(plans[name], target / name)]
     maps_needed = plan.scores is None and any(name != FIRST for name in pending)
-    cards = {}
+    cards: dict[str, list[dict[str, Any]]] = {}
+    reasons: dict[str, dict[str, str]] = {}
     for name in chosen:
         if name not in pending and not (name == FIRST and (maps_needed or keep_maps)):
             cards[name] = [read_json(target / name / folder / CARD_FILE) for folder in plan.folders]
@@ -116,8 +123,12 @@ def evaluate_protocols(
             keep_maps=first and (keep_maps or maps_needed),
             overwrite=overwrite,
             on_progress=on_progress,
-            source=None if first or plan.scores is not None else CachedSource(target / FIRST),
+            source=None if first or plan.scores is not None else CachedSource(target / FIRST, reasons),
         )
+        if first:
+            reasons = {
+                card["folder"]: {one["frame"]: one["reason"] for one in card["skipped"]} for card in cards[FIRST]
+            }
     if maps_needed and not keep_maps:
         for folder in plan.folders:
             MapCache(target / FIRST / folder).clear()
