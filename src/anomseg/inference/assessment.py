@@ -194,6 +194,8 @@ class FailureAssessment:
 
     def write(self, directory: str | Path, outputs: Outputs) -> list[Path]:
         """As `save`, with the options in one object."""
+        if "coco" in outputs.formats:
+            raise ConfigError("the format coco is of anomalous components, not of failures; leave it out")
         if outputs.half_precision and self.error_map is not None:
             as_dtype(self.error_map, "float16", safe_name(self.name))
         return write_files(
