@@ -137,7 +137,7 @@ def test_a_broken_tail_is_noticed(tmp_path):
 def test_without_its_index_nothing_can_be_read(tmp_path):
     path = write_video(tmp_path / "a.mp4", pictures())
     path.write_bytes(path.read_bytes()[:600])
-    with pytest.raises(DataError, match="cannot be read as a video|cut short"):
+    with pytest.raises(DataError, match=r"cannot be read as a video|cut short"):
         scored(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

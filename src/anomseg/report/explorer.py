@@ -158,9 +158,10 @@ def _frames() -> list[str]:
         '<canvas id="explorer-heat" aria-label="score of each pixel"></canvas>',
         "</div>",
         '<p class="soft" id="explorer-frame"></p>',
-        '<p class="soft"><label><input type="checkbox" id="explorer-show-mask" checked> flagged (red; white in the '
-        'heat map)</label> <label><input type="checkbox" id="explorer-show-truth" checked> ground truth '
-        "(cyan)</label> Void is pale. The heat map is coloured by rank among the thresholds, dark to bright. Point at "
+        '<p class="soft" id="explorer-choices">'
+        '<label><input type="checkbox" id="explorer-show-mask" checked> flagged (red; white in the heat map)</label>'
+        '<label><input type="checkbox" id="explorer-show-truth" checked> ground truth (cyan)</label></p>',
+        '<p class="soft">Void is pale. The heat map is coloured by rank among the thresholds, dark to bright. Point at '
         "a pixel for its score, class and component.</p>",
         '<div id="explorer-strip"></div>',
         '<div id="explorer-tip" role="status" hidden></div>',

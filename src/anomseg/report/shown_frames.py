@@ -167,5 +167,5 @@ def photo_within(image: UInt8Array, allowed: int) -> str:
 
 def _png(values: UInt8Array) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(values).save(stream, format="PNG", compress_level=9)
+    Image.fromarray(values).save(stream, format="PNG", compress_level=6)
     return stream.getvalue()

@@ -79,7 +79,7 @@ function chooseFrame(index) {
   redraw();
 }
 
-// The slider goes to a threshold: figures now, pictures with the next repaint.
+// The slider goes to a threshold: figures now, pictures once for all that is moved until then.
 function moveTo(place) {
   state.place = place;
   const detector = report.detectors[state.detector], threshold = detector.thresholds[place];
@@ -131,10 +131,10 @@ let waiting = false;
 function redraw() {
   if (waiting || !report.frames.length) return;
   waiting = true;
-  requestAnimationFrame(() => {
+  setTimeout(() => {
     waiting = false;
     drawFrames();
-  });
+  }, 0);
 }
 
 function part(index) {
