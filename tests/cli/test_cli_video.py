@@ -39,6 +39,15 @@ def test_a_video_and_one_that_is_none(video, network, tmp_path, capsys):
     assert run(["predict", str(tmp_path / "bad.mp4"), *argv]) == 2
 
 
+def test_another_network_than_the_fitted_one_is_told(video, network, tmp_path, capsys, monkeypatch):
+    import anomseg.detectors as module
+
+    monkeypatch.setattr(module, "segmenter_matches", lambda detector, segmenter: f"{type(detector).__name__}: other")
+    argv = ["--segmenter", str(network), "--detector", "energy", "--out", str(tmp_path / "out"), "--quiet"]
+    assert run(["predict", str(video), *argv]) == 0
+    assert capsys.readouterr().err.count("Energy: other") == 1
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [

@@ -134,6 +134,27 @@ def test_a_broken_tail_is_noticed(tmp_path):
     assert len(read_video(summary.overlay)) == summary.frames
 
 
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+def test_an_end_that_was_trimmed_off_is_no_broken_tail(tmp_path, codec):
+    """Telephones trim by the edit list alone: the frames behind it stay in the file and are not played."""
+    import struct
+
+    import av
+
+    if codec not in av.codecs_available:
+        pytest.skip(f"this PyAV has no {codec}")
+    path = write_video(tmp_path / "a.mp4", pictures(60), codec, gop=5)
+    content = bytearray(path.read_bytes())
+    # After the name: version and flags, the number of edits, and the duration of the first.
+    place = content.index(b"elst") + 12
+    (duration,) = struct.unpack(">I", content[place : place + 4])
+    content[place : place + 4] = struct.pack(">I", duration // 3)
+    path.write_bytes(content)
+    with VideoReader(path) as reader:
+        assert reader.declared == 60
+        assert len(list(reader)) == 20
+
+
 def test_without_its_index_nothing_can_be_read(tmp_path):
     path = write_video(tmp_path / "a.mp4", pictures())
     path.write_bytes(path.read_bytes()[:600])

@@ -23,14 +23,14 @@ def pictures(count: int = 10, height: int = HEIGHT, width: int = WIDTH) -> list[
     return made
 
 
-def write_video(path: Path, frames: Sequence[np.ndarray], codec: str = "mpeg4", **options: str) -> Path:
-    """Frames of one size, ten a second."""
+def write_video(path: Path, frames: Sequence[np.ndarray], codec: str = "mpeg4", gop: int = 12, **options: str) -> Path:
+    """Frames of one size, ten a second; one of ``gop`` can be decoded by itself."""
     import av
 
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=RATE)
         stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt, stream.codec_context.gop_size = "yuv420p", gop
         for image in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))

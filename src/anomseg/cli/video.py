@@ -44,6 +44,7 @@ def predict(options: Namespace) -> int:
     """Score videos with each detector; one that cannot be read is named, the others are done."""
     from anomseg.cli.arguments import named_detectors, open_detectors, open_segmenter_for
     from anomseg.cli.output import Progress, say, warn
+    from anomseg.detectors import network_of, segmenter_matches
     from anomseg.inference import threshold_at_false_alarms
     from anomseg.inference.inputs import number_duplicates, safe_name
     from anomseg.inference.video import Smoothing, predict_video
@@ -61,6 +62,9 @@ def predict(options: Namespace) -> int:
     done = bad = 0
     for title, detector in detectors:
         out = Path(options.out) / title if len(detectors) > 1 else Path(options.out)
+        mismatch = segmenter_matches(detector, network_of(detector, segmenter))
+        if mismatch is not None:
+            warn(mismatch)
         threshold = options.threshold
         if options.false_alarms is not None:
             threshold = threshold_at_false_alarms(detector, options.false_alarms, calibrated=options.calibrated)

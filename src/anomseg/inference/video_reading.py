@@ -104,10 +104,13 @@ class VideoReader:
         Raises:
             FrameError: A frame cannot be decoded, or the file ends before it should; those before it are good.
         """
-        count, packets, first = 0, 0, None
+        count, packets, first, reached, last = 0, 0, None, 0, 0
         try:
             for packet in self._container.demux(self._stream):
                 packets += packet.size > 0
+                if packet.pts is not None:
+                    last = packet.duration or 0
+                    reached = max(reached, packet.pts + last)
                 for frame in packet.decode():
                     seconds = float(frame.time) if frame.time is not None else count / float(self.rate)
                     first = seconds if first is None else first
@@ -115,7 +118,9 @@ class VideoReader:
                     count += 1
         except (self._av.error.FFmpegError, OSError, ValueError) as error:
             raise FrameError(f"{self.path.name}: frame {count} cannot be decoded: {_reason(error)}") from error
-        if packets < self.declared:
+        # An edit list that trims the end leaves packets unread too; such a file reaches its length all the same.
+        missing = (self._stream.duration or 0) - (reached - (self._stream.start_time or 0))
+        if packets < self.declared and (self._stream.duration is None or 2 * missing > last):
             raise FrameError(
                 f"{self.path.name} breaks off after frame {count - 1}: it holds {packets} of {self.declared} frames"
             )
