@@ -17,7 +17,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of this command."""
     parser.add_argument("action", type=str, help="verify, download, or paste: build frames with pasted objects")
     parser.add_argument("name", type=str, help="benchmark (see 'anomseg list benchmarks')")
-    parser.add_argument("--root", type=str, default=None, help="its folder, to verify it or to paste on it")
+    parser.add_argument("--root", type=str, default=None, help="its folder: to verify, to paste on, or to download to")
     parser.add_argument("--out", type=str, default=None, help="folder to download to, or to build; new or empty there")
     parser.add_argument("--split", type=str, default=None, help="which split; the benchmark's own where not given")
     parser.add_argument("--layout", type=str, default=None, help="folder layout, where several could fit")

@@ -21,10 +21,11 @@ def run(options: Namespace) -> int:
     from anomseg.cli.output import Progress, say, warn
     from anomseg.data.download import download
 
-    if options.out is None:
+    out = options.out or options.root
+    if out is None:
         raise ConfigError("anomseg data download needs the folder to fetch to: give --out DIR")
     with Progress(f"downloading {options.name} (MiB)", options.quiet) as progress:
-        got = download(options.name, options.out, options.layout, keep=options.keep_archives, on_progress=progress)
+        got = download(options.name, out, options.layout, keep=options.keep_archives, on_progress=progress)
     for name in got.present:
         say(f"{got.folder / name} is there already", options.quiet)
     for name in got.fetched:
@@ -34,5 +35,5 @@ def run(options: Namespace) -> int:
     if got.by_hand:
         warn(f"{options.name} is not whole yet: {got.by_hand}")
         return EXIT_PARTIAL
-    say(f"check it with 'anomseg data verify {options.name} --root {options.out}'", options.quiet)
+    say(f"check it with 'anomseg data verify {options.name} --root {out}'", options.quiet)
     return EXIT_OK

@@ -193,6 +193,15 @@ def test_a_data_set_can_be_read_where_it_was_downloaded_to(spec, server, tmp_pat
     assert server.asked == []
 
 
+def test_what_was_fetched_by_hand_is_not_asked_for_again(spec, server, tmp_path):
+    halves = dataclasses.replace(
+        spec, splits=spec.splits[:1], archives=spec.archives[:1], by_hand="put LABELS.png there", roi="LABELS.png"
+    )
+    assert download(halves, tmp_path, wait=0.0).by_hand == "put LABELS.png there"
+    (tmp_path / "LABELS.png").write_bytes(b"")
+    assert download(halves, tmp_path).by_hand == ""
+
+
 def test_a_bad_archive_leaves_the_others_whole(spec, server, tmp_path):
     server.content["/two.tar.gz"] = tarred({"../escaped": b"x"})
     with pytest.raises(DataError, match="lies outside"):
@@ -257,6 +266,8 @@ def test_the_command(spec, server, tmp_path, monkeypatch, capsys):
     assert run(["data", "download", "road_anomaly_21", "--out", out]) == 0
     told = capsys.readouterr()
     assert "dataset_AnomalyTrack fetched and unpacked" in told.out
+    assert run(["data", "download", "road_anomaly_21", "--root", out]) == 0
+    assert "dataset_AnomalyTrack is there already" in capsys.readouterr().out
     assert "anomseg data verify road_anomaly_21 --root" in told.out
     assert "no checksum is published for two.tar.gz; its SHA-256 is" in told.err
     assert run(["data", "download", "fishyscapes_static", "--out", out, "--quiet"]) == 1

@@ -9,6 +9,7 @@ from anomseg.data.dataset import DatasetSpec
 from anomseg.data.download.fetch import fetch
 from anomseg.data.download.transfer import Progress, silent
 from anomseg.data.download.unpack import unpack
+from anomseg.data.locate import locate
 from anomseg.data.specs import dataset_spec
 from anomseg.errors import DataError
 from anomseg.files import sha256_of_file
@@ -85,7 +86,7 @@ def download(
         if not keep:
             path.unlink(missing_ok=True)
     _remove_if_empty(folder / ARCHIVES)
-    return Downloaded(folder, tuple(fetched), tuple(present), tuple(unchecked), spec.by_hand)
+    return Downloaded(folder, tuple(fetched), tuple(present), tuple(unchecked), _still_by_hand(spec, folder, wanted))
 
 
 def told_by_hand(spec: DatasetSpec) -> str:
@@ -94,6 +95,16 @@ def told_by_hand(spec: DatasetSpec) -> str:
         return f"{spec.name} is not at a public address: {spec.by_hand}"
     where = f"; see {spec.homepage}" if spec.homepage else ""
     return f"{spec.name} is nothing to download{where}"
+
+
+def _still_by_hand(spec: DatasetSpec, folder: Path, layout: str | None) -> str:
+    """What has to be fetched by oneself, unless every split can be read already."""
+    try:
+        for split in spec.splits if spec.by_hand else ():
+            locate(spec, folder, split.name, layout).region  # noqa: B018 - whether it is there
+    except DataError:
+        return spec.by_hand
+    return ""
 
 
 def _remove_if_empty(folder: Path) -> None:
