@@ -159,6 +159,9 @@ def test_vistas_np_needs_the_configuration_of_its_release(tmp_path):
     put(root / "config.json", json.dumps({"labels": [{"name": name} for name in VISTAS_EXTRA]}).encode())
     with pytest.raises(DataError, match=r"take that of Vistas release 1\.2"):
         load_frames("vistas_np", root)
+    put(root / "config.json", b'{"labels": 66}')
+    with pytest.raises(DataError, match="among its labels"):
+        load_frames("vistas_np", root)
     (root / "config.json").unlink()
     with pytest.raises(DataError, match="names the label numbers"):
         load_frames("vistas_np", root)

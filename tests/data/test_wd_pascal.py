@@ -93,9 +93,9 @@ def test_other_recipes_and_other_grounds_are_not_wd_pascal(built, tmp_path):
         load_frames("wd_pascal:void=nothing", built)
 
 
-def saved(root, array):
+def saved(root, array, save=np.save):
     stream = io.BytesIO()
-    np.save(stream, array)
+    save(stream, array)
     put(root / "wd-pascal" / "img" / "0_img.png", encode(pixels()))
     put(root / "wd-pascal" / "label" / "0_label.npy", stream.getvalue())
     return root
@@ -118,11 +118,18 @@ def test_a_draw_saved_as_arrays_is_read(tmp_path, kind):
         np.zeros((8, 12, 3), np.uint8),
         np.array([[{"a": 1}]], dtype=object),
         np.full((8, 12), 7),
+        np.zeros((0, 12)),
     ],
-    ids=["half", "nan", "negative", "colours", "pickled", "unknown"],
+    ids=["half", "nan", "negative", "colours", "pickled", "unknown", "empty"],
 )
 def test_damaged_arrays_are_frame_errors_and_nothing_is_unpickled(tmp_path, array):
     frame = load_frames("wd_pascal", saved(tmp_path, array))[0]
     with pytest.raises(FrameError, match=r"0_label\.npy") as error:
         _ = frame.label
     assert "\n" not in str(error.value)
+
+
+def test_several_arrays_in_one_file_are_no_label(tmp_path):
+    frame = load_frames("wd_pascal", saved(tmp_path, np.zeros((8, 12)), np.savez))[0]
+    with pytest.raises(FrameError, match="several arrays"):
+        _ = frame.label

@@ -134,6 +134,15 @@ def test_from_map_to_components():
     assert math.isnan(state.compute().ap)
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_the_threshold_is_not_rounded_to_the_scores(kind):
+    """The float32 next to 0.3 exceeds 0.3; the float16 next to it does not exceed 0.30001."""
+    score = np.full((2, 2), kind(0.3))
+    assert len(predicted_instances(score, 0.3, min_size=1)[1]) == int(float(kind(0.3)) > 0.3)
+    lower = float(kind(0.3)) - 1e-9
+    assert len(predicted_instances(score, lower, min_size=1)[1]) == 1
+
+
 def test_states_are_kept_and_frames_counted_once(tmp_path):
     truth = np.kron(np.array([[1, 0], [0, 2]]), np.ones((4, 4), int))
     state = InstanceAP(min_region=4)

@@ -75,7 +75,8 @@ def predicted_instances(
     if scores.ndim != 2:
         raise FrameError(f"scores of shape {scores.shape} are no map (height, width)")
     check_finite(scores)
-    mask = scores > threshold
+    # Scores of few bits must not have the threshold rounded to theirs.
+    mask = scores > np.float64(threshold)
     if void is not None:
         mask &= ~as_numpy(void).astype(bool)
     ids, count = label_components(mask)

@@ -70,7 +70,8 @@ def config_table(folder: Path) -> ValueTable:
         raise DataError(f"{folder} has no {' or '.join(_CONFIGS)}, which names the label numbers; put it there")
     tree = read_json(path)
     listed = tree.get("labels") if isinstance(tree, dict) else None
-    names = [entry.get("name") if isinstance(entry, dict) else None for entry in listed or []]
+    entries = listed if isinstance(listed, list) else []
+    names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
     missing = sorted(set(_CLASS_OF) - {str(name) for name in names})
     if missing:
         raise DataError(f"{path} does not name {missing[0]!r} among its labels; take that of Vistas release 1.2")

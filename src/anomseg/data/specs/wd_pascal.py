@@ -39,7 +39,10 @@ def decode_array(path: Path) -> UInt8Array:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise FrameError(f"label {path} cannot be read as a NumPy array: {' '.join(str(error).split())}") from error
-    if values.ndim != 2 or values.dtype.kind not in "biuf" or values.size > _LARGEST:
+    if not isinstance(values, np.ndarray):
+        values.close()
+        raise FrameError(f"label {path} is a NumPy archive of several arrays, not one array")
+    if values.ndim != 2 or values.dtype.kind not in "biuf" or not 0 < values.size <= _LARGEST:
         raise FrameError(f"label {path} holds {values.dtype} of shape {values.shape}, not a map of class numbers")
     whole = np.asarray(values, np.float64)
     if not (np.isfinite(whole).all() and (whole == np.round(whole)).all() and whole.min() >= 0 and whole.max() <= 255):
