@@ -100,6 +100,8 @@ def test_fishyscapes_static_adds_a_signed_overlay_without_wrapping(tmp_path, ver
 def test_fishyscapes_static_version_is_chosen_by_layout(tmp_path):
     trees.fishyscapes_static(tmp_path, "v1")
     trees.fishyscapes_static(tmp_path, "v2", shift=5)
+    with pytest.raises(DataError, match="holds v1, v2 of fishyscapes_static"):
+        load_frames("fishyscapes_static", tmp_path)
     first, second = (load_frames("fishyscapes_static", tmp_path, layout=name)[0] for name in ("v1", "v2"))
     assert not np.array_equal(first.image(), second.image())
     assert frame_fingerprint(first) != frame_fingerprint(second)

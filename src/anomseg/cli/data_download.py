@@ -35,5 +35,6 @@ def run(options: Namespace) -> int:
     if got.by_hand:
         warn(f"{options.name} is not whole yet: {got.by_hand}")
         return EXIT_PARTIAL
-    say(f"check it with 'anomseg data verify {options.name} --root {out}'", options.quiet)
+    version = f" --layout {options.layout}" if options.layout else ""
+    say(f"check it with 'anomseg data verify {options.name} --root {out}{version}'", options.quiet)
     return EXIT_OK

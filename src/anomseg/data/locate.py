@@ -63,7 +63,8 @@ def locate(spec: DatasetSpec, root: str | Path | None, split: str | None = None,
         Its files, sorted by id (2 before 10).
 
     Raises:
-        DataError: The folder is missing or empty, no layout fits, or the split is unknown or not told apart there.
+        DataError: The folder is missing or empty, no layout fits, several versions lie there and none is named, or the
+            split is unknown or not told apart there.
         ConfigError: The layout is unknown.
     """
     part = spec.split(split)
@@ -71,6 +72,11 @@ def locate(spec: DatasetSpec, root: str | Path | None, split: str | None = None,
     scans = [
         (lay, lay.scan(folder, part.folder or part.name)) for lay in ([spec.layout(layout)] if layout else spec.layouts)
     ]
+    versions = _versions(spec, scans)
+    if len(versions) > 1:
+        raise DataError(
+            f"{folder} holds {', '.join(versions)} of {spec.name}, whose figures differ; name one by --layout"
+        )
     # Labels tell layouts apart; images alone will do where labels are not to be had, or not part of the layout.
     fits = next((pair for pair in scans if pair[1].labelled), None)
     fits = fits or next((pair for pair in scans if pair[1].records and _may_lack_labels(*pair, part)), None)
@@ -101,6 +107,12 @@ def _kept(spec: DatasetSpec, folder: Path, part: Split, scan: Scan) -> list[Reco
             )
         records = [record for place, record in enumerate(records) if place not in part.without]
     return [replace(record, label=None) for record in records] if part.dummy else records
+
+
+def _versions(spec: DatasetSpec, scans: Sequence[tuple[Layout, Scan]]) -> list[str]:
+    """Layouts found that are versions of the data set, each with an archive of its own."""
+    named = {archive.layout for archive in spec.archives}
+    return [layout.name for layout, scan in scans if scan.labelled and layout.name in named]
 
 
 def _may_lack_labels(layout: Layout, scan: Scan, split: Split) -> bool:

@@ -86,7 +86,8 @@ def download(
         if not keep:
             path.unlink(missing_ok=True)
     _remove_if_empty(folder / ARCHIVES)
-    return Downloaded(folder, tuple(fetched), tuple(present), tuple(unchecked), _still_by_hand(spec, folder, wanted))
+    missing = _still_by_hand(spec, folder, wanted or archives[0].layout)
+    return Downloaded(folder, tuple(fetched), tuple(present), tuple(unchecked), missing)
 
 
 def told_by_hand(spec: DatasetSpec) -> str:
@@ -97,11 +98,11 @@ def told_by_hand(spec: DatasetSpec) -> str:
     return f"{spec.name} is nothing to download{where}"
 
 
-def _still_by_hand(spec: DatasetSpec, folder: Path, layout: str | None) -> str:
+def _still_by_hand(spec: DatasetSpec, folder: Path, layout: str) -> str:
     """What has to be fetched by oneself, unless every split can be read already."""
     try:
         for split in spec.splits if spec.by_hand else ():
-            locate(spec, folder, split.name, layout).region  # noqa: B018 - whether it is there
+            locate(spec, folder, split.name, layout or None).region  # noqa: B018 - whether it is there
     except DataError:
         return spec.by_hand
     return ""
