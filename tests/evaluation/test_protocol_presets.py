@@ -1,6 +1,7 @@
 """Each preset against a plain recomputation by its own rules, on random maps with ties, void and clean images."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -140,6 +141,21 @@ def test_one_table_of_all_protocols_from_one_pass(tmp_path):
     again = evaluate_protocols(make_plan(BENCHMARK, tree, network, ["msp", "energy"]), tmp_path / "out")
     assert network.calls == COUNT
     assert [card["pixel"] for card in again["caos"]] == [card["pixel"] for card in cards["caos"]]
+
+
+def test_frames_that_the_own_rules_drop_count_under_the_other_protocols(tmp_path):
+    """StreetHazards' own rules leave clean images out; those that keep them need their maps all the same."""
+    tree, network = write_tree(tmp_path / "data", clean=CLEAN), TinySegmenter()
+    own = replace(BENCHMARK, protocol=replace(BENCHMARK.protocol, clean_images="drop", aggregation="per_image"))
+    plan = make_plan(own, tree, network, ["msp"])
+    cards = evaluate_protocols(plan, tmp_path / "out", names=["caos", "fishyscapes"], keep_maps=True)
+    assert {name: cards[name][0]["frames"] for name in cards} == {"default": 5, "caos": 5, "fishyscapes": 7}
+    alone = evaluate(BENCHMARK, tree, TinySegmenter(), ["msp"], protocol="fishyscapes")
+    assert cards["fishyscapes"][0]["pixel"] == alone[0]["pixel"]
+    assert cards["default"][0]["dropped_clean_frames"] == len(CLEAN)
+    assert network.calls == COUNT
+    evaluate_protocols(plan, tmp_path / "out", names=["pebal"], keep_maps=True)
+    assert network.calls == COUNT
 
 
 def test_an_interrupted_table_goes_on(tmp_path):

@@ -131,14 +131,17 @@ class Runner:
 
     def _complete(self, folder: str, state: FrameState, frame_id: str) -> bool:
         if frame_id in state.dropped:
-            return True
+            return not self._keeps_map(state) or frame_id in MapCache(self.out / folder)
         if frame_id not in state.frames:
             return False
         mapped = not self._needs_map(state) or frame_id in MapCache(self.out / folder)
         return mapped and (not self._needs_label(state) or frame_id in LabelCache(self.out))
 
     def _needs_map(self, state: FrameState) -> bool:
-        return (self.keep_maps and state.has_maps) or self._needs_label(state)
+        return self._keeps_map(state) or self._needs_label(state)
+
+    def _keeps_map(self, state: FrameState) -> bool:
+        return self.keep_maps and state.has_maps
 
     def _needs_label(self, state: FrameState) -> bool:
         return self.components and state.lacks_second_pass
@@ -186,7 +189,8 @@ class Runner:
         elif self.clean_frames == "drop" and not np.any(loaded.label == ANOMALY):
             for folder in folders:
                 self.states[folder].drop(frame.id)
-            folders = []
+            # Other protocols may count what this one leaves out, from the maps that are kept.
+            folders = [folder for folder in folders if self._keeps_map(self.states[folder])]
         if folders and self.components and loaded.label is not None and frame.id not in LabelCache(self.out):
             LabelCache(self.out).write(frame.id, loaded.label)
         judgements: dict[tuple[int, int], Any] = {}
@@ -210,7 +214,7 @@ class Runner:
         wanted = self._needs_map(state) or (self.components and frame.id not in state.frames)
         if wanted and answer.score is not None:
             MapCache(self.out / answer.folder).write(frame.id, answer.score)
-        if frame.id not in state.frames:
+        if frame.id not in state.frames and frame.id not in state.dropped:
             judged = self._judged(answer.folder, loaded, judgements)
             state.count(frame, answer, label, *judged, loaded.pasted)
         state.add_seconds("metrics", time.perf_counter() - start)
