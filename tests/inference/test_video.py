@@ -267,6 +267,22 @@ def test_frames_come_as_they_were(tmp_path):
     assert len(jpeg(pictures(1)[0])) > 100
 
 
+def test_frames_are_turned_as_the_telephone_was_held(tmp_path):
+    """The track's matrix asks for a quarter turn with the clock: the dark corner goes from the left to the right."""
+    import struct
+
+    path = write_video(tmp_path / "a.mp4", pictures(2))
+    content = bytearray(path.read_bytes())
+    # After the name: version, times, number, duration, layer and volume, forty bytes, and then the matrix.
+    place = content.index(b"tkhd") + 44
+    content[place : place + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, HEIGHT << 16, 0, 1 << 30)
+    path.write_bytes(content)
+    with VideoReader(path) as reader:
+        image = next(iter(reader)).image
+    assert image.shape == (WIDTH, HEIGHT, 3)
+    assert (image[1, -2].max() < 10, image[1, 1].min() > 10) == (True, True)
+
+
 def test_nothing_is_written_into_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(DataError, match="cannot write"):
