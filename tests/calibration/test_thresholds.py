@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,14 @@ def test_units_of_one_sequence_are_remarked_on(network):
     with pytest.raises(DataError, match="1 blocks of 3 frames"):
         calibrate_detector(create_detector("energy"), network, labelled(4),
                            rule=ThresholdRule("conformal", 0.3, block=3))  # fmt: skip
+
+
+def test_sequences_of_one_name_in_two_sets_are_two(network):
+    made = [replace(frame, id=f"{index}", group="0001", meta={"dataset": f"set{index // 2}"})
+            for index, frame in enumerate(frames(4))]  # fmt: skip
+    rule = ThresholdRule("conformal", 0.4, block=3)
+    content = calibrate_detector(create_detector("energy"), network, made, rule=rule).content["threshold"]
+    assert (content["units"], content["sequences"]) == (2, 2)
 
 
 def test_best_f1_is_an_oracle_and_says_so_everywhere(network, tmp_path):

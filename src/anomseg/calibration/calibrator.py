@@ -68,8 +68,8 @@ def calibrate_detector(
         raise CompatibilityError(f"{detector.registry_name} scores the output of a network; give --segmenter")
     if rule is not None and rule.rule == "conformal" and isinstance(frames, Sequence):
         # Known before hours of scoring; frames that are skipped are noticed after it.
-        names = [frame.id for frame in frames]
-        check_units(form_units(names, [frame.group for frame in frames], rule.block), rule.risk or 0.0, rule.block)
+        units = form_units([frame.id for frame in frames], [_sequence(frame) for frame in frames], rule.block)
+        check_units(units, rule.risk or 0.0, rule.block)
     detector.calibration = None
     mismatch = segmenter_matches(detector, network, size)
     if mismatch is not None:
@@ -87,7 +87,7 @@ def calibrate_detector(
         name = f"{source_of(frame)}/{frame.id}"
         statistics.update(score, valid, name)
         if rule is not None and rule.rule == "conformal":
-            by_frame.update(score, valid, name, f"{source_of(frame)}/{frame.group}" if frame.group else "")
+            by_frame.update(score, valid, name, _sequence(frame))
         if rule is not None and rule.rule == "best_f1" and frame.has_label:
             curve.update(score, frame.label, name)
 
@@ -113,6 +113,11 @@ def calibrate_detector(
     }
     detector.calibration = SavedCalibration(content, scale.tensors())
     return detector.calibration
+
+
+def _sequence(frame: Frame) -> str:
+    """The sequence of a frame, told apart from one of the same name in another data set; empty without one."""
+    return f"{source_of(frame)}/{frame.group}" if frame.group else ""
 
 
 def valid_pixels(frame: Frame) -> Any:
