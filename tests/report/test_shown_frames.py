@@ -107,6 +107,14 @@ def test_a_hundred_frames_of_noise_stay_below_twenty_megabytes(tmp_path):
     assert (tmp_path / "report.html").stat().st_size < 20e6 - 7.5e6
 
 
+def test_a_margin_without_an_end_on_the_raw_score_is_open_there():
+    """A calibrated threshold that no score reaches stands for an infinite one, which a card holds as null."""
+    part = {"value": 0.5, "quality": 0.7, "interval": [0.2, 0.9], "interval_raw": [1.5, None]}
+    card = {"detector": {"name": "msp"}, "mdm_calibrated": part}
+    data = explorer_data({"a": card}, {"a": table_of(made_frames(1))})
+    assert data["detectors"][0]["margin"] == {"low": 1.5, "high": None, "quality": 0.7}
+
+
 @pytest.mark.parametrize("word", WORDS)
 def test_no_name_ends_the_data(word):
     text = inert_json({word: [word]})

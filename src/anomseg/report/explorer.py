@@ -168,12 +168,15 @@ def _frames() -> list[str]:
     ]
 
 
-def _margin(card: Card) -> dict[str, float] | None:
-    """The ends of the detection margin on the raw score: of the margin itself, else of the calibrated one."""
+def _margin(card: Card) -> dict[str, float | None] | None:
+    """The ends of the detection margin on the raw score: of the margin itself, else of the calibrated one.
+
+    An end is None where every score lies on the inner side of it, as at a calibrated threshold that none can reach.
+    """
     raw, calibrated = section(card, "mdm"), section(card, "mdm_calibrated")
     for part, ends in ((raw, raw.get("interval")), (calibrated, calibrated.get("interval_raw"))):
         if ends and number(part.get("quality")) is not None:
-            return {"low": float(ends[0]), "high": float(ends[1]), "quality": float(part["quality"])}
+            return {"low": number(ends[0]), "high": number(ends[1]), "quality": float(part["quality"])}
     return None
 
 

@@ -86,7 +86,8 @@ function thresholdChart(svg, { points, colour, domain, margin }) {
   const frame = axes(svg, { across: domain, up: [0, 1], acrossName: "threshold of the score", upName: "F1" });
   const inside = points.filter(([across]) => across >= domain[0] && across <= domain[1]);
   if (margin) {
-    const left = Math.max(frame.x(margin.low), CHART.left), right = Math.min(frame.x(margin.high), frame.right);
+    const left = margin.low === null ? CHART.left : Math.max(frame.x(margin.low), CHART.left);
+    const right = margin.high === null ? frame.right : Math.min(frame.x(margin.high), frame.right);
     const box = { class: "margin", x: left, y: CHART.top, width: Math.max(1, right - left), height: frame.bottom - CHART.top };
     svg.append(svgElement("rect", box));
     const height = frame.y(margin.quality);
