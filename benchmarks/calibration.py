@@ -21,9 +21,9 @@ from doc_section import replace_section
 from anomseg.calibration import FrameScores, Loss, control_risk, units_needed, valid_pixels
 from anomseg.data import load_frames
 from anomseg.detectors import resolve_detector
-from anomseg.errors import FrameError
+from anomseg.errors import ConfigError, FrameError
 from anomseg.evaluation.sources import NetworkSource, Sample
-from anomseg.files import write_json
+from anomseg.files import read_json, write_json
 from anomseg.segmenters import load_segmenter
 from anomseg.types import Frame
 
@@ -136,6 +136,15 @@ def transfer(states: dict[str, FrameScores], loss: Loss, risk: float, block: int
     }
 
 
+def claim(out: Path, network: str) -> None:
+    """Refuse a folder whose counts are of another network than that of this hash."""
+    record = out / "network.json"
+    if not record.is_file():
+        write_json(record, {"sha256": network})
+    if read_json(record).get("sha256") != network:
+        raise ConfigError(f"{out} holds counts of another network; give another --out")
+
+
 def tables(by_detector: dict[str, Any], draws: int) -> tuple[str, Json]:
     """Both tables in Markdown, and all figures."""
     drawn = [
@@ -204,6 +213,7 @@ def main() -> None:
     detectors = {Path(name).name: resolve_detector(name) for name in options.detector}
     source = NetworkSource(detectors, segmenter)
     options.out.mkdir(parents=True, exist_ok=True)
+    claim(options.out, segmenter.fingerprint())
     counted = {one.key: count(source, one, options.out, options.limit) for one in sets}
     by_detector = {name: {key: states[name] for key, states in counted.items()} for name in detectors}
     text, told = tables(by_detector, options.draws)

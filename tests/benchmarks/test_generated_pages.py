@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "evaluation"))
 from small_run import BENCHMARK, TinySegmenter, write_tree
 
 from anomseg.calibration import FrameScores
-from anomseg.errors import DataError
+from anomseg.errors import ConfigError, DataError
 from anomseg.evaluation import evaluate_protocols, make_plan
 
 ROOT = Path(__file__).parents[2]
@@ -94,3 +94,11 @@ def test_the_page_of_protocols_from_a_finished_run(scripts, tmp_path):
     assert "Order of detectors" in text
     with pytest.raises(DataError, match="--protocol all"):
         protocols.section(tmp_path / "other")
+
+
+def test_counts_of_another_network_are_not_gone_on_with(scripts, tmp_path):
+    calibration = scripts[0]
+    calibration.claim(tmp_path, "a")
+    calibration.claim(tmp_path, "a")
+    with pytest.raises(ConfigError, match="another network"):
+        calibration.claim(tmp_path, "b")

@@ -14,7 +14,7 @@ from anomseg.metrics import CleanAlarms, ObjectRecall
 from anomseg.metrics.false_alarms import RECALL
 from anomseg.types import ANOMALY, UInt8Array
 
-NO_CLEAN = "no frame is without an anomaly"
+NO_CLEAN = "no frame without an anomaly counts"
 NO_OBJECT = "no anomalous object is large enough"
 NO_PASS = "the protocol has no component sizes, so no pass over components was made"  # noqa: S105 - a sentence
 EARLIER = "components were counted by an earlier version; give --overwrite to count them anew"
