@@ -194,6 +194,20 @@ def test_command_line_prints_the_table(maps, tmp_path, capsys):
     assert card["pixel"]["fpr95"] == pytest.approx(expected("pebal", pairs)["fpr95"], abs=1e-12)
 
 
+def test_lowered_scores_have_no_figures_that_need_exact_ones(tmp_path):
+    from anomseg.calibration import ThresholdRule, calibrate_detector
+    from anomseg.detectors import create_detector
+
+    tree, network = write_tree(tmp_path / "data"), TinySegmenter()
+    detector = create_detector("energy")
+    calibrate_detector(detector, network, BENCHMARK.load_frames(tree), rule=ThresholdRule("quantile", 0.05))
+    cards = {name: evaluate(BENCHMARK, tree, network, {"a": detector}, protocol=name, allow_overlap=True)[0]
+             for name in ("pebal", "smiyc")}  # fmt: skip
+    for part in ("object_sizes", "stored_threshold"):
+        assert cards["pebal"][part]
+        assert cards["smiyc"][part] is None
+
+
 def test_percentile_bins_of_one_class_and_of_few_pixels():
     rng = np.random.default_rng(0)
     score = rng.normal(size=(40, 50)).astype(np.float32)

@@ -48,7 +48,8 @@ class DetectorState:
         no_classes: Why ``classes`` is None.
         paste_control: Pasted inliers beside untouched ones; None where the frames tell of none.
         bands: Figures near the borders of anomalous objects, where the run asks for them.
-        sizes: Figures by the size of objects; None where an earlier version counted the frames.
+        sizes: Figures by the size of objects; None where an earlier version counted the frames, or scores are stored
+            coarsely.
         alarms: False alarms on clean frames, from the second pass; None before it or without one.
         storage: How the protocol stores scores before pixel figures compare them; all others see them as they are.
     """
