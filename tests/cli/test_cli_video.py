@@ -30,7 +30,7 @@ def test_a_video_and_one_that_is_none(video, network, tmp_path, capsys):
     argv = ["--segmenter", str(network), "--detector", "energy", "--threshold", "-3", "--out", str(out)]
     assert run(["predict", str(video), *argv, "--smooth", "0.5"]) == 0
     assert "6 frames" in capsys.readouterr().out
-    assert sorted(path.name for path in out.iterdir()) == ["drive.json", "drive_frames.csv", "drive_overlay.mp4"]
+    assert sorted(path.name for path in out.iterdir()) == ["drive_frames.csv", "drive_overlay.mp4", "drive_video.json"]
     (tmp_path / "bad.mp4").write_bytes(b"nothing")
     assert run(["predict", str(tmp_path / "bad.mp4"), str(video), *argv, "--quiet"]) == 1
     told = capsys.readouterr()

@@ -41,7 +41,7 @@ def test_every_frame_is_overlaid_and_told(tmp_path, codec):
     summary = scored(path, tmp_path / "out", threshold=0.2, on_progress=lambda done, total: seen.append((done, total)))
     assert (summary.frames, summary.stopped, summary.resized) == (10, "", None)
     assert seen == [(done, 10) for done in range(1, 11)]
-    assert left(tmp_path / "out") == ["drive.json", "drive_frames.csv", "drive_overlay.mp4"]
+    assert left(tmp_path / "out") == ["drive_frames.csv", "drive_overlay.mp4", "drive_video.json"]
     shown = read_video(summary.overlay)
     assert [image.shape for image in shown] == [(HEIGHT, WIDTH, 3)] * 10
     rows = read_frame_table(summary.table)
@@ -65,7 +65,7 @@ def test_without_a_threshold_nothing_is_counted(tmp_path):
     summary = scored(write_video(tmp_path / "a.mp4", pictures(2)), tmp_path)
     with summary.table.open() as stream:
         assert [(row["share"], row["components"]) for row in csv.DictReader(stream)] == [("", "")] * 2
-    assert json.loads((tmp_path / "a.json").read_text())["output"]["threshold"] is None
+    assert json.loads((tmp_path / "a_video.json").read_text())["output"]["threshold"] is None
 
 
 def test_smoothing_weighs_the_past(tmp_path):
@@ -117,7 +117,7 @@ def test_a_frame_that_cannot_be_decoded_ends_it_with_what_was_done(tmp_path):
     assert "frame 6 cannot be decoded" in summary.stopped
     assert "\n" not in summary.stopped
     assert len(read_video(summary.overlay)) == len(read_frame_table(summary.table)) == 6
-    assert "frame 6" in json.loads((tmp_path / "a.json").read_text())["output"]["stopped"]
+    assert "frame 6" in json.loads((tmp_path / "a_video.json").read_text())["output"]["stopped"]
     assert not [name for name in left(tmp_path) if "part" in name]
 
 

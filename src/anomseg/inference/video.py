@@ -121,7 +121,7 @@ def predict_video(
     calibrated: bool = False,
     on_progress: VideoProgress | None = None,
 ) -> VideoSummary:
-    """Score each frame of a video; write ``<name>_overlay.mp4``, ``<name>_frames.csv`` and ``<name>.json``.
+    """Score each frame of a video; write ``<name>_overlay.mp4``, ``<name>_frames.csv`` and ``<name>_video.json``.
 
     Frames are decoded, scored and encoded one by one, so memory does not grow with the video. Where a frame cannot be
     decoded or scored, and where the file breaks off, what was done is kept, as whole files, and the summary says why
@@ -202,7 +202,7 @@ def predict_video(
         overlay,
         table,
     )
-    _write_sidecar(folder / f"{stem}.json", Path(path), predictor, summary, smooth)
+    _write_sidecar(folder / f"{stem}_video.json", Path(path), predictor, summary, smooth)
     return summary
 
 
