@@ -18,6 +18,8 @@ from anomseg.metrics.counts import scores_of_keys
 
 Json = dict[str, Any]
 RECALL = 0.95
+CELLS = 1 << 22
+"""Resamples times scores that are held at once."""
 
 
 def band_state(folder: Path, width: int) -> PerImage | None:
@@ -64,7 +66,12 @@ def paste_gap(images: JudgedImages) -> Json | None:
     value = _shares(tables, np.ones((1, len(groups))))
     shown = {name: {"value": float(own[0]), "ci95": []} for name, own in value.items()}
     if len(groups) > 1:
-        for name, drawn in _shares(tables, resample_weights(len(groups), SAMPLES, 0)).items():
+        weights = resample_weights(len(groups), SAMPLES, 0)
+        # Hundreds of thousands of scores times all resamples would be gigabytes.
+        step = max(1, CELLS // keys.size)
+        parts_drawn = [_shares(tables, weights[start : start + step]) for start in range(0, SAMPLES, step)]
+        for name in value:
+            drawn = np.concatenate([part[name] for part in parts_drawn])
             kept = drawn[np.isfinite(drawn)]
             shown[name]["ci95"] = [float(one) for one in np.quantile(kept, [0.025, 0.975])]
     return {**shown, "groups": len(groups)}

@@ -210,6 +210,13 @@ def judged(count=8, seed=0):
     return images, every
 
 
+def test_resamples_in_parts_give_the_same(modules, monkeypatch):
+    images, _ = judged()
+    whole = modules["states"].paste_gap(images)
+    monkeypatch.setattr(modules["states"], "CELLS", 1)
+    assert modules["states"].paste_gap(images) == whole
+
+
 def test_pasted_inliers_against_a_plain_count(modules):
     images, every = judged()
     found = modules["states"].paste_gap(images)
